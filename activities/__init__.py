@@ -1,0 +1,1 @@
+"""Every effect, one file for each family of steps."""

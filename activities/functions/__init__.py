@@ -1,0 +1,1 @@
+"""Tools written as functions, one file each."""

@@ -1,0 +1,1 @@
+"""The edge: webhooks, chat socket, messages, codec server, health."""

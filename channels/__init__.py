@@ -1,0 +1,1 @@
+"""One module a platform: receive, parse, render, send."""

@@ -1,0 +1,1 @@
+"""Clients of the parts: Temporal, Triton, OPA, language models."""

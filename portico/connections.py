@@ -1,0 +1,72 @@
+"""Where the parts of this Portico listen, and the credentials that they know.
+
+An address in the settings wins; else the embedded stack's `run/parts.json` and `run/credentials.json` tell.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from portico.errors import Misconfigured
+from portico.home import Home
+from portico.settings import Settings
+
+
+@dataclass(frozen=True)
+class Connections:
+    """Addresses are host:port, but for OPA and S3 (URLs)."""
+
+    temporal: str
+    namespace: str
+    opa_url: str
+    opa_token: SecretStr
+    triton: str
+    s3_url: str
+    s3_access_key: str
+    s3_secret_key: SecretStr
+    bucket: str
+
+
+def connect_to(settings: Settings, home: Home) -> Connections:
+    """Raises `Misconfigured` where a part has neither a setting nor a running embedded stack."""
+    parts = _read(home.parts)
+    credentials = _read(home.credentials)
+    return Connections(
+        temporal=settings.temporal.address or _address(parts, "temporal", home),
+        namespace=settings.temporal.namespace,
+        opa_url=settings.policy.url or "http://" + _address(parts, "opa", home),
+        opa_token=settings.policy.token or SecretStr(credentials.get("opa_token", "")),
+        triton=settings.models.triton or _address(parts, "triton", home),
+        s3_url=settings.storage.url or "http://" + _address(parts, "s3", home),
+        s3_access_key=settings.storage.access_key or credentials.get("s3_access_key", ""),
+        s3_secret_key=settings.storage.secret_key or SecretStr(credentials.get("s3_secret_key", "")),
+        bucket=settings.storage.bucket,
+    )
+
+
+def part_address(home: Home, part: str) -> str | None:
+    """host:port of an embedded part, or nothing where none was started here."""
+    address = _read(home.parts).get(part, {}).get("address")
+    return str(address) if address else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise Misconfigured(f"{path} is damaged; stop Portico, delete it and start again") from error
+    return content
+
+
+def _address(parts: dict[str, Any], part: str, home: Home) -> str:
+    try:
+        return str(parts[part]["address"])
+    except KeyError:
+        raise Misconfigured(f"no {part} is known to {home.root}; start Portico with `portico up`") from None

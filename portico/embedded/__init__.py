@@ -1,0 +1,1 @@
+"""The stack that runs on one machine: parts, binaries, supervisor."""

@@ -1,0 +1,110 @@
+"""The errors of Portico, one tree:
+
+PorticoError                 code, http_status, retryable
+├── BadInput                 what was sent cannot be used; sending it again will not help
+│   ├── Unreadable           not the shape that its platform documents
+│   └── TooLarge             over a documented limit
+├── Refused                  the sender could not prove who they are (one identical answer for every cause)
+├── Forbidden                known, but not allowed
+├── NotFound                 no such thing, or none that this person may see
+├── Conflict                 the state has moved on
+├── TooMany                  a rate limit, with the time to wait
+├── Misconfigured            settings, keys or files on this machine need a person
+└── Unavailable              a part is away; the work waits and is repeated
+
+Constructors take facts and make the message. A message carries ids and names of parts, never content.
+"""
+
+from __future__ import annotations
+
+
+class PorticoError(Exception):
+    """Base of every error that Portico raises on purpose."""
+
+    code = "internal"
+    http_status = 500
+    retryable = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class BadInput(PorticoError):
+    code = "bad_input"
+    http_status = 400
+
+
+class Unreadable(BadInput):
+    """The body is not what its platform documents."""
+
+    code = "unreadable"
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what} cannot be read: {why}")
+
+
+class TooLarge(BadInput):
+    code = "too_large"
+    http_status = 413
+
+    def __init__(self, what: str, *, limit_bytes: int) -> None:
+        super().__init__(f"{what} is larger than {limit_bytes} bytes")
+
+
+class Refused(PorticoError):
+    """A request that failed verification. `cause` is for counting; the answer never tells it."""
+
+    code = "refused"
+    http_status = 401
+
+    def __init__(self, cause: str) -> None:
+        super().__init__("the request could not be verified")
+        self.cause = cause
+
+
+class Forbidden(PorticoError):
+    code = "forbidden"
+    http_status = 403
+
+
+class NotFound(PorticoError):
+    code = "not_found"
+    http_status = 404
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} was not found")
+
+
+class Conflict(PorticoError):
+    code = "conflict"
+    http_status = 409
+
+
+class TooMany(PorticoError):
+    code = "too_many"
+    http_status = 429
+    retryable = True
+
+    def __init__(self, what: str, *, retry_after_s: float) -> None:
+        super().__init__(f"too many {what}; try again in {retry_after_s:.0f} s")
+        self.retry_after_s = retry_after_s
+
+
+class Misconfigured(PorticoError):
+    """Only a person can mend it. The message says what to do."""
+
+    code = "misconfigured"
+
+
+class Unavailable(PorticoError):
+    """A part does not answer. Whoever catches it waits; nothing is let through meanwhile."""
+
+    code = "unavailable"
+    http_status = 503
+    retryable = True
+
+    def __init__(self, part: str, why: str = "no answer", *, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{part} is away: {why}")
+        self.part = part
+        self.retry_after_s = retry_after_s

@@ -1,0 +1,90 @@
+"""Where everything of one Portico lies: the paths below `PORTICO_HOME`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_HOME = "~/.local/share/portico"
+
+
+@dataclass(frozen=True)
+class Home:
+    """The state directory of one Portico. All of it belongs to its owner alone (mode 0700)."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> Home:
+        return cls(Path(os.environ.get("PORTICO_HOME") or DEFAULT_HOME).expanduser().absolute())  # noqa: TID251
+
+    def make(self) -> None:
+        """Create the directories that every part expects; only the owner may enter."""
+        for path in (self.root, self.run, self.logs, self.intents, self.policies):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.root.chmod(0o700)
+
+    @property
+    def settings(self) -> Path:
+        return self.root / "portico.toml"
+
+    @property
+    def master_key(self) -> Path:
+        return self.root / "master.key"
+
+    @property
+    def keyring(self) -> Path:
+        return self.root / "keyring.json"
+
+    @property
+    def cli_key(self) -> Path:
+        return self.root / "cli.key"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "portico.db"
+
+    @property
+    def backups(self) -> Path:
+        return self.root / "backups"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def intents(self) -> Path:
+        return self.root / "intents"
+
+    @property
+    def policies(self) -> Path:
+        return self.root / "policies"
+
+    @property
+    def temporal(self) -> Path:
+        return self.root / "temporal"
+
+    @property
+    def blobs(self) -> Path:
+        return self.root / "s3"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def parts(self) -> Path:
+        return self.run / "parts.json"
+
+    @property
+    def credentials(self) -> Path:
+        return self.run / "credentials.json"
+
+    @property
+    def live_socket(self) -> Path:
+        return self.run / "live.sock"

@@ -1,0 +1,44 @@
+"""Names of things, from pure functions: the same input gives the same id for ever.
+
+Workflow ids are HMACs, so that who reads Temporal's database learns no account, number or name.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+
+_SEPARATOR = b"\x1f"
+
+
+def keyed_id(key: bytes, *parts: str) -> str:
+    """26 lower-case base32 characters (130 bits of HMAC-SHA256) over the parts, in order."""
+    message = _SEPARATOR.join(part.encode() for part in parts)
+    digest = hmac.new(key, message, hashlib.sha256).digest()
+    return base64.b32encode(digest[:17]).decode().lower()[:26]
+
+
+def conversation_id(key: bytes, *, channel: str, account: str, chat: str) -> str:
+    """Workflow id of a conversation."""
+    return "conversation-" + keyed_id(key, "conversation", channel, account, chat)
+
+
+def person_id(key: bytes, *, channel: str, account: str, sender: str) -> str:
+    """Id of a sender as policy and ledger see it."""
+    return "person-" + keyed_id(key, "person", channel, account, sender)
+
+
+def tool_run_id(turn_id: str, index: int) -> str:
+    """Workflow id of the `index`-th tool run that a turn starts."""
+    return f"tool-{turn_id}-{index}"
+
+
+def dedup_digest(key: str) -> bytes:
+    """16 bytes that stand for a deduplication key in the carried state."""
+    return hashlib.sha256(key.encode()).digest()[:16]
+
+
+def ascii_key(text: str) -> str:
+    """A printable stand-in (32 hex digits) for any text, as idempotency keys want it."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

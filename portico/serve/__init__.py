@@ -1,0 +1,1 @@
+"""Composition roots: the processes that tie the rooms together."""

@@ -1,0 +1,205 @@
+"""Settings: `portico.toml` in `PORTICO_HOME`, every key overridable as `PORTICO_…` with `__` between levels.
+
+Built once at an entry point and handed down. An unknown key in the file is an error, an unknown variable
+only a warning, because platforms inject names of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from portico.errors import Misconfigured
+from portico.home import Home
+from portico.logs import logger
+
+RESERVED = ("HOME", "CONFIG", "MASTER_KEY", "FUNCTIONS", "URL", "API_KEY", "YES")
+RESERVED_PREFIXES = ("TEST_", "SANDBOX_")
+MIB = 1024 * 1024
+
+log = logger("settings")
+
+
+class Table(BaseModel):
+    """A table of the settings file: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TlsSettings(Table):
+    certificate: Path | None = Field(None, description="PEM file with the certificate chain; TLS 1.3 only")
+    key: Path | None = Field(None, description="PEM file with the private key")
+
+
+class LimitSettings(Table):
+    body_bytes: int = Field(MIB, description="largest request body that the edge reads", ge=1024)
+    signal_bytes: int = Field(64 * 1024, description="an event over this goes into a blob", ge=1024, le=MIB)
+    failed_verifications_per_minute: int = Field(60, description="for each source address; 0 switches it off", ge=0)
+    messages_per_minute: int = Field(120, description="for each verified sender; 0 switches it off", ge=0)
+    inbox_days: int = Field(14, description="how long repeats of an event are recognized", ge=1)
+    attachment_bytes: int = Field(20 * MIB, description="largest attachment that is fetched and stored", ge=0)
+    request_timeout_s: float = Field(30, description="longest time that the edge gives a request", gt=0)
+
+
+class RouteSettings(Table):
+    kind: Literal["openai", "triton"] = Field(description="what speaks there")
+    base_url: str = Field("", description="for openai: base URL that ends in /v1")
+    model: str = Field(description="name of the model at that place")
+    api_key: str = Field("", description="secret:NAME, env:NAME or file:PATH; empty for most local servers")
+    locality: Literal["local", "cloud"] = Field("local", description="where the content goes")
+    timeout_s: float = Field(120, description="longest wait for the whole answer", gt=0)
+    first_token_timeout_s: float = Field(60, description="longest wait for the first token", gt=0)
+
+
+class LlmSettings(Table):
+    routes: dict[str, RouteSettings] = Field({}, description="language models, tried in this order")
+
+
+class ModelSettings(Table):
+    triton: str = Field("", description="host:port of an external Triton; empty: the embedded one")
+    detect: bool = Field(True, description="look for local model servers on their usual ports at start")
+
+
+class PolicySettings(Table):
+    url: str = Field("", description="URL of an external OPA; empty: the embedded one")
+    token: SecretStr | None = Field(None, description="bearer token of an external OPA")
+    owner_allows_cloud: bool = Field(False, description="content of local conversations may go to a cloud route")
+
+
+class StorageSettings(Table):
+    url: str = Field("", description="URL of an external S3 server; empty: the embedded one")
+    access_key: str = Field("", description="access key of an external S3 server")
+    secret_key: SecretStr | None = Field(None, description="secret key of an external S3 server")
+    bucket: str = Field("portico", description="bucket of the blobs", min_length=3)
+
+
+class TemporalSettings(Table):
+    address: str = Field("", description="host:port of an external Temporal; empty: the embedded one")
+    namespace: str = Field("default", description="namespace of the workflows")
+    retention_days: int = Field(30, description="how long ended runs can be read", ge=1)
+
+
+class DeliverySettings(Table):
+    on_unknown: Literal["repeat_marked", "hold"] = Field(
+        "repeat_marked", description="an attempt with an unknown end: repeat it with a mark, or hold it as a dead letter"
+    )
+
+
+class SandboxSettings(Table):
+    url: str = Field("", description="URL of an external sandbox service")
+
+
+class ToolSettings(Table):
+    timeout_s: float = Field(30, description="longest run of a tool that declares no limit of its own", gt=0)
+
+
+class McpSettings(Table):
+    servers: dict[str, dict[str, Any]] = Field({}, description="MCP servers whose tools are offered")
+
+
+class LogSettings(Table):
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is written")
+    json_lines: bool = Field(False, description="one JSON object a line instead of text")
+
+
+class Settings(Table):
+    """Everything that can be set."""
+
+    host: str = Field("127.0.0.1", description="address that the edge listens on")
+    port: int = Field(8080, description="port of the edge", ge=0, le=65535)
+    grpc_port: int = Field(8081, description="port of the gRPC door", ge=0, le=65535)
+    public_url: str = Field("", description="URL under which platforms reach the edge; empty: they are polled")
+    insecure: bool = Field(False, description="allow an address other than loopback without TLS")
+    durability: Literal["process", "power-loss"] = Field(
+        "process", description="what an ack survives: any killed process, or a power cut as well"
+    )
+    local_only: bool = Field(True, description="nothing leaves this machine but replies to the platforms")
+    proxy: str = Field("", description="HTTP proxy for outgoing traffic")
+    tls: TlsSettings = TlsSettings()
+    limits: LimitSettings = LimitSettings()
+    channels: dict[str, dict[str, dict[str, Any]]] = Field(
+        {}, description="[channels.NAME.ACCOUNT]; keys as the channel's page says"
+    )
+    llm: LlmSettings = LlmSettings()
+    models: ModelSettings = ModelSettings()
+    policy: PolicySettings = PolicySettings()
+    delivery: DeliverySettings = DeliverySettings()
+    sandbox: SandboxSettings = SandboxSettings()
+    tools: ToolSettings = ToolSettings()
+    mcp: McpSettings = McpSettings()
+    storage: StorageSettings = StorageSettings()
+    temporal: TemporalSettings = TemporalSettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _refuse_open_doors(self) -> Settings:
+        if bool(self.tls.certificate) != bool(self.tls.key):
+            raise ValueError("tls: certificate and key go together")
+        loopback = self.host in ("127.0.0.1", "::1", "localhost")
+        if not loopback and not self.tls.certificate and not self.insecure:
+            raise ValueError(f"host: {self.host} without TLS is refused; set [tls], or insecure = true if you mean it")
+        return self
+
+
+def load_settings(home: Home, config: Path | None = None) -> Settings:
+    """Raises `Misconfigured` with one line that names the key and what is wrong with it."""
+    path = config or _config_from_environment() or home.settings
+    values = _read_file(path, required=path != home.settings)
+    known = _merge_environment(values, dict(os.environ))  # noqa: TID251 - the one place that reads it
+    try:
+        return Settings.model_validate(known)
+    except ValidationError as error:
+        raise Misconfigured(f"{path}: {_first_problem(error)}") from None
+
+
+def _config_from_environment() -> Path | None:
+    given = os.environ.get("PORTICO_CONFIG")  # noqa: TID251 - reserved name
+    return Path(given).expanduser() if given else None
+
+
+def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if required:
+            raise Misconfigured(f"{path} does not exist") from None
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{path} is not TOML: {error}") from None
+
+
+def _merge_environment(values: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
+    for name, value in sorted(environment.items()):
+        if not name.startswith("PORTICO_"):
+            continue
+        rest = name.removeprefix("PORTICO_")
+        if rest in RESERVED or rest.startswith(RESERVED_PREFIXES):
+            continue
+        path = rest.lower().split("__")
+        if path[0] not in Settings.model_fields:
+            log.warning("settings.unknown_variable", name=name)
+            continue
+        _put(values, path, value)
+    return values
+
+
+def _put(values: dict[str, Any], path: list[str], value: str) -> None:
+    for level in path[:-1]:
+        values = values.setdefault(level, {})
+        if not isinstance(values, dict):
+            raise Misconfigured(f"PORTICO_{'__'.join(path).upper()}: {level} is not a table")
+    values[path[-1]] = value
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(step) for step in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{where}: {message}{more}" if where else f"{message}{more}"

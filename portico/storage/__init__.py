@@ -1,0 +1,1 @@
+"""Where Portico keeps things: the encrypted database, blobs, live updates."""
