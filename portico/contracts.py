@@ -23,7 +23,9 @@ class Contract(BaseModel):
 class WireContract(BaseModel):
     """Base of the mission's two camelCase objects."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
+    )
 
 
 # --- coming in -----------------------------------------------------------------------------------
@@ -72,7 +74,7 @@ class Envelope(Contract):
     body_blob: BlobRef | None = None
     attachments: tuple[Attachment, ...] = ()
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
 
 
 class Sender(Contract):
