@@ -70,6 +70,8 @@ class Envelope(Contract):
     schema_version: int = Field(default=1, alias="schema")
     dedup_keys: tuple[str, ...] = ()
     received_at: float = 0.0
+    turn: str = ""
+    """The turn that this arrival would have, made by the edge; a repeat brings another and is recognized by it."""
     body: Any = None
     body_blob: BlobRef | None = None
     attachments: tuple[Attachment, ...] = ()

@@ -1,0 +1,36 @@
+"""What the activities work with: repositories and clients, made once by the worker and handed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from channels.registry import Accounts
+from portico.clients.llm import ModelRoutes
+from portico.clients.opa import PolicyClient
+from portico.clients.triton import UnderstandClient
+from portico.settings import Settings
+from portico.storage.blobs import BlobStore
+from portico.storage.dead_letters import DeadLetters
+from portico.storage.inbox import Inbox
+from portico.storage.live import LivePublisher
+from portico.storage.memory import Memory
+from portico.storage.outbox import Outbox
+from portico.storage.people import People
+
+
+@dataclass(frozen=True)
+class Deps:
+    """Everything that has an effect. One object for each process."""
+
+    settings: Settings
+    accounts: Accounts
+    people: People
+    inbox: Inbox
+    outbox: Outbox
+    memory: Memory
+    dead_letters: DeadLetters
+    blobs: BlobStore
+    live: LivePublisher
+    policy: PolicyClient
+    understand: UnderstandClient
+    routes: ModelRoutes

@@ -1,0 +1,255 @@
+"""What goes into each activity and signal, and what comes out: one object each way.
+
+Read tolerantly for ever, like the contracts they are built from.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from portico.contracts import (
+    Actor,
+    Attachment,
+    Contract,
+    ConversationRef,
+    Decision,
+    Envelope,
+    ExecutionResult,
+    Message,
+    Reply,
+    ToolInvocation,
+    Understanding,
+)
+
+# --- arrival ---------------------------------------------------------------------------------------
+
+
+class NormalizeInput(Contract):
+    conversation: ConversationRef
+    turn_id: str
+    envelope: Envelope
+
+
+class Normalized(Contract):
+    """Exactly one of: a message, a repeat of an event that has its turn, an event that needs none."""
+
+    message: Message | None = None
+    repeat: bool = False
+    ignored: str = ""
+
+
+class InboundQuestion(Contract):
+    conversation: ConversationRef
+    message: Message
+    decision_id: str
+
+
+class InboundAnswer(Contract):
+    actor: Actor
+    decision: Decision
+
+
+class PairingInput(Contract):
+    conversation: ConversationRef
+    message: Message
+
+
+class PairingAnswer(Contract):
+    """`code` for a stranger to show; `actor` once a link has paired them."""
+
+    code: str = ""
+    actor: Actor | None = None
+
+
+# --- a turn ------------------------------------------------------------------------------------------
+
+
+class UnderstandInput(Contract):
+    turn_id: str
+    text: str
+    locale: str = ""
+
+
+class IntentAction(Contract):
+    """What an intent does, as its YAML file says; slots are filled from the text."""
+
+    reply: dict[str, str] = {}
+    tool: str = ""
+    parameters: dict[str, JsonValue] = {}
+    ask_model: bool = False
+
+
+class Understood(Contract):
+    understanding: Understanding
+    action: IntentAction | None = None
+
+
+class ModelQuestion(Contract):
+    conversation: ConversationRef
+    actor: Actor
+    decision_id: str
+
+
+class RouteRef(Contract):
+    name: str
+    model: str
+    locality: Literal["local", "cloud"] = "local"
+
+
+class ModelAnswer(Contract):
+    """The first route that policy allows, if any; `configured` tells none-allowed from none-there."""
+
+    decision: Decision
+    route: RouteRef | None = None
+    configured: bool = False
+    offered: tuple[str, ...] = ()
+    """Local model servers that were found and may be used once somebody consents."""
+
+
+class DialogueLine(Contract):
+    role: Literal["user", "assistant"]
+    text: str
+
+
+class RetrieveInput(Contract):
+    conversation: ConversationRef
+    limit: int = 12
+
+
+class Retrieved(Contract):
+    lines: tuple[DialogueLine, ...] = ()
+
+
+class GenerateInput(Contract):
+    conversation: ConversationRef
+    turn_id: str
+    route: RouteRef
+    decision_id: str
+    dialogue: tuple[DialogueLine, ...]
+    text: str
+    language: str = "en"
+
+
+class Generated(Contract):
+    text: str
+    route: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class CollectInput(Contract):
+    """Fetch what the platform holds of a message and store it encrypted."""
+
+    conversation: ConversationRef
+    attachments: tuple[Attachment, ...]
+
+
+class Collected(Contract):
+    attachments: tuple[Attachment, ...]
+    failed: tuple[str, ...] = ()
+
+
+class EgressQuestion(Contract):
+    conversation: ConversationRef
+    actor: Actor
+    kind: Literal["reply", "notice", "pairing"] = "reply"
+    decision_id: str
+    parts: int = 1
+
+
+class EgressAnswer(Contract):
+    decision: Decision
+
+
+class DeliverInput(Contract):
+    """`delivery_id` names this reply in the outbox: the same id is never sent twice unmarked."""
+
+    conversation: ConversationRef
+    turn_id: str
+    delivery_id: str
+    kind: Literal["reply", "notice", "pairing"] = "reply"
+    reply: Reply
+    decision_id: str
+
+
+class Delivered(Contract):
+    """`wait_s` > 0: the rate is used up; call again after that time."""
+
+    outcome: Literal["sent", "wait", "refused", "held"] = "sent"
+    wait_s: float = 0
+    calls: int = 0
+    marked: int = 0
+    reason: str = ""
+
+
+class RememberInput(Contract):
+    conversation: ConversationRef
+    turn_id: str
+    message_id: str
+    sender_id: str = ""
+    said: str = ""
+    said_at: float = 0
+    answered: str = ""
+    answered_at: float = 0
+
+
+class DeadLetterInput(Contract):
+    conversation: ConversationRef
+    turn_id: str
+    code: str
+    cause: str
+    envelope: Envelope | None = None
+
+
+class Done(Contract):
+    """Nothing more to say."""
+
+
+# --- tools ---------------------------------------------------------------------------------------------
+
+
+class ToolRunInput(Contract):
+    """Everything that a `ToolRun` needs. `report_to` is a conversation's workflow id, without a run id."""
+
+    invocation_id: str
+    invocation: ToolInvocation
+    actor: Actor
+    conversation: ConversationRef | None = None
+    turn_id: str = ""
+    quotes: str = ""
+    report_to: str = ""
+    split_queues: bool = False
+
+
+class ToolQuestion(Contract):
+    invocation_id: str
+    invocation: ToolInvocation
+    actor: Actor
+    conversation: ConversationRef | None = None
+    decision_id: str
+
+
+class ToolAnswer(Contract):
+    decision: Decision
+    known: bool = True
+    timeout_s: float = 30
+    repeatable: bool = False
+
+
+class ToolCall(Contract):
+    invocation_id: str
+    invocation: ToolInvocation
+    decision_id: str
+    actor: Actor
+    timeout_s: float = 30
+
+
+class ToolOutcome(Contract):
+    """The signal with which a tool run reports to its conversation."""
+
+    invocation_id: str
+    turn_id: str = ""
+    result: ExecutionResult
+    dedup_key: str = Field(default="")
