@@ -1,0 +1,114 @@
+"""The intent head as it is served: linear over the embedding and hashed n-grams of the text, then softmax.
+
+The encoder's vocabulary is English; the n-grams carry Chinese, where it knows little more than single characters.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+OUT_OF_SCOPE = "out_of_scope"
+BUCKETS = 8_192
+MAX_CHARACTERS = 400  # an intent shows in the first lines, or there is none
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_TOKEN = re.compile(r"[\u3400-\u9fff]+|\w+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Guess:
+    intent: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Head:
+    """`weights` [384 + buckets, intents], `bias` [intents]; below `threshold` nothing fits."""
+
+    version: str
+    names: tuple[str, ...]
+    weights: Floats
+    bias: Floats
+    threshold: float
+
+    def predict(self, texts: Sequence[str], embeddings: Floats) -> list[Guess]:
+        """The intent of each text, `out_of_scope` when none is likely enough; the score is its probability."""
+        width = embeddings.shape[1]
+        logits = embeddings @ self.weights[:width] + self.bias
+        for row, text in enumerate(texts):
+            buckets, values = ngrams(text)
+            logits[row] += values @ self.weights[width + buckets]
+        return [self._guess(row) for row in softmax(logits)]
+
+    def _guess(self, probabilities: Floats) -> Guess:
+        best = int(probabilities.argmax())
+        if probabilities[best] >= self.threshold or self.names[best] == OUT_OF_SCOPE:
+            return Guess(self.names[best], float(probabilities[best]))
+        return Guess(OUT_OF_SCOPE, float(1 - probabilities[best]))
+
+    def save(self, path: Path) -> None:
+        np.savez(
+            path,
+            version=np.array(self.version),
+            names=np.array(self.names),
+            weights=self.weights.astype(np.float16),
+            bias=self.bias,
+            threshold=np.array(self.threshold),
+        )
+
+
+def load_head(path: Path) -> Head:
+    with np.load(path, allow_pickle=False) as stored:
+        return Head(
+            version=str(stored["version"]),
+            names=tuple(str(name) for name in stored["names"]),
+            weights=stored["weights"].astype(np.float32),
+            bias=stored["bias"],
+            threshold=float(stored["threshold"]),
+        )
+
+
+def softmax(logits: Floats) -> Floats:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def ngrams(text: str) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Floats]:
+    """Buckets of the text's n-grams and their values; together of length 1 (0 for an empty text)."""
+    counts: dict[int, float] = {}
+    for feature in set(_features(text)):
+        code = zlib.crc32(feature.encode("utf-8", "surrogatepass"))
+        bucket = code % BUCKETS
+        counts[bucket] = counts.get(bucket, 0.0) + (1.0 if code & 0x80000000 else -1.0)
+    values = np.fromiter(counts.values(), dtype=np.float32, count=len(counts))
+    norm = float(np.sqrt((values * values).sum())) or 1.0
+    return np.fromiter(counts, dtype=np.intp, count=len(counts)), values / norm
+
+
+def _features(text: str) -> Iterator[str]:
+    """Words and word pairs, beginnings and ends of words; one to three characters of Chinese."""
+    plain = unicodedata.normalize("NFKC", text[:MAX_CHARACTERS]).casefold().replace("’", "'")
+    tokens = _TOKEN.findall(_NUMBER.sub(" 0 ", plain))
+    for left, right in zip(["^", *tokens], [*tokens, "$"], strict=True):
+        yield f"{left[-8:]} {right[:8]}"
+    for token in tokens:
+        if "\u3400" <= token[0] <= "\u9fff":
+            for size in (1, 2, 3):
+                yield from (token[start : start + size] for start in range(len(token) - size + 1))
+        else:
+            yield token
+            if len(token) > 4:
+                yield token[:4] + "-"
+                yield "-" + token[-4:]

@@ -1,0 +1,19 @@
+"""`text_encoder` and `text_encoder_fp32`: texts in, embeddings out. They differ in `encoder.onnx` alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from triton_models.encoder import Encoder
+from triton_models.plumbing import answer
+
+THREADS = 1
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        self._encoder = Encoder(Path(args["model_repository"]) / args["model_version"], threads=THREADS)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return answer(requests, lambda texts: {"EMBEDDING": self._encoder.encode(texts)})
