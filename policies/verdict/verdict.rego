@@ -1,0 +1,51 @@
+# METADATA
+# title: How the rules of a question become one decision
+# description: |
+#   Deny wins over ask, ask over allow, and nothing said means deny. Rules of the user's own
+#   (`portico.user.<question>`) are looked at for `deny` and `ask` only, so they can narrow what is
+#   shipped and can never widen it. Whatever shape they have, they fail towards deny.
+package portico.verdict
+
+# METADATA
+# description: The answer to a question about which no rule said anything.
+nothing := {"effect": "deny", "reasons": ["no rule allowed it"], "obligations": []}
+
+# METADATA
+# description: |
+#   The decision. `shipped` holds the sets `allow`, `deny`, `ask` (reasons) and `obligations` (of a deny),
+#   `own` is the package of the user's rules for this question.
+of(shipped, own) := decision("deny", said, []) if {
+	said := reasons(own, "deny")
+	count(said) > 0
+} else := decision("deny", shipped.deny, shipped.obligations) if {
+	count(shipped.deny) > 0
+} else := nothing if {
+	count(shipped.allow) + count(shipped.ask) == 0
+} else := decision("ask", said, []) if {
+	said := shipped.ask | reasons(own, "ask")
+	count(said) > 0
+} else := decision("allow", shipped.allow, [])
+
+decision(effect, said, obligations) := {
+	"effect": effect,
+	"reasons": sort(said),
+	"obligations": sort(obligations),
+}
+
+# A set of sentences is the documented shape. `deny if …` and `deny := "why"` are what people also write, and
+# must not be overheard; anything else that is there and is not false counts as said.
+reasons(own, name) := {sentence(reason) | some reason in own[name]} if {
+	many(own[name])
+} else := {sentence(own[name])} if {
+	object.get(own, name, false) != false
+} else := set()
+
+many(value) if is_set(value)
+
+many(value) if is_array(value)
+
+many(value) if is_object(value)
+
+sentence(reason) := reason if {
+	is_string(reason)
+} else := "a rule of your own, which gives no reason"

@@ -1,0 +1,130 @@
+"""The one shape in which a question is put to policy, whatever the question. Pure: no I/O, no clock.
+
+`policies/people/people.rego` checks it again: what is missing or of another type is answered by deny.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+from pydantic import JsonValue
+
+from portico.contracts import Actor, Contract, ConversationRef
+
+Question = Literal["inbound", "model", "egress", "tool"]
+QUESTIONS: tuple[Question, ...] = get_args(Question)
+
+Admit = Literal["paired", "anyone"]
+"""Whom a channel's account lets in: people who paired, or anybody in a private chat."""
+
+
+class PolicyChannel(Contract):
+    """Where the question comes from."""
+
+    name: str
+    account: str
+    group: bool = False
+
+
+class PolicyConversation(Contract):
+    """`data_class` is `local` (never to a cloud route unless the owner released it) or `shareable`."""
+
+    id: str
+    data_class: str = "local"
+
+
+class InboundAction(Contract):
+    """May this message pass? `kind` is the message's; `addressed` counts in groups."""
+
+    kind: str
+    admit: Admit = "paired"
+    addressed: bool = True
+
+
+class ModelAction(Contract):
+    """May the content go to that route? `owner_allowed`: the owner released this one for the cloud."""
+
+    route: str
+    locality: Literal["local", "cloud"]
+    owner_allowed: bool = False
+
+
+class EgressAction(Contract):
+    """May this be delivered there?"""
+
+    kind: Literal["reply", "notice", "pairing"]
+    channel: str
+    account: str
+    conversation: str
+    admit: Admit = "paired"
+
+
+class ToolAction(Contract):
+    """May the tool run with exactly the parameters whose hash this is?"""
+
+    tool: str
+    effects: Literal["none", "read", "write"]
+    risk: Literal["low", "medium", "high"]
+    params_hash: str
+
+
+class PolicyContext(Contract):
+    """What holds at this moment. `now` is RFC 3339 in UTC, `cost_today` what cloud routes cost so far."""
+
+    now: str
+    local_only: bool = False
+    cost_today: float = 0.0
+
+    @classmethod
+    def at(cls, timestamp: float, *, local_only: bool, cost_today: float = 0.0) -> PolicyContext:
+        """`timestamp` in seconds since the epoch: `workflow.now()` in workflow code."""
+        moment = datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds")
+        return cls(now=moment.replace("+00:00", "Z"), local_only=local_only, cost_today=cost_today)
+
+
+class PolicyInput(Contract):
+    """The input of every question."""
+
+    actor: Actor
+    channel: PolicyChannel
+    conversation: PolicyConversation
+    action: InboundAction | ModelAction | EgressAction | ToolAction
+    context: PolicyContext
+
+    @classmethod
+    def about(
+        cls,
+        action: InboundAction | ModelAction | EgressAction | ToolAction,
+        *,
+        actor: Actor,
+        conversation: ConversationRef,
+        group: bool,
+        context: PolicyContext,
+    ) -> PolicyInput:
+        """The input for something that happens in a conversation."""
+        return cls(
+            actor=actor,
+            channel=PolicyChannel(name=conversation.channel, account=conversation.account, group=group),
+            conversation=PolicyConversation(id=conversation.id, data_class=conversation.data_class),
+            action=action,
+            context=context,
+        )
+
+
+def egress_action(
+    kind: Literal["reply", "notice", "pairing"], target: ConversationRef, *, admit: Admit
+) -> EgressAction:
+    """A delivery to that conversation."""
+    return EgressAction(
+        kind=kind, channel=target.channel, account=target.account, conversation=target.id, admit=admit
+    )
+
+
+def params_hash(tool: str, parameters: Mapping[str, JsonValue]) -> str:
+    """SHA-256 (hex) over the tool's name and its exact parameters, whatever the order of their names."""
+    exact = json.dumps([tool, dict(parameters)], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(exact.encode()).hexdigest()
