@@ -1,0 +1,67 @@
+"""`portico`: the written-out table of commands. A command's module is imported when it is called, not before."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("portico.cli.up:up", "start Portico and stay in front; Ctrl-C stops it"),
+    "down": ("portico.cli.stack:down", "stop the Portico of this home"),
+    "status": ("portico.cli.stack:status", "each part: process, address, ready or not"),
+    "logs": ("portico.cli.stack:logs", "the log of a part"),
+    "doctor": ("portico.cli.doctor:doctor", "check this machine and this home, and say what mends them"),
+    "env": ("portico.cli.env:env", "shell exports for scripts and SDKs"),
+    "policy": ("portico.cli.policy:app", "try and test the rules"),
+}
+"""name → (module:attribute, one line of help). The attribute is a function or a `typer.Typer`."""
+
+USAGE = "Usage: portico COMMAND [ARGUMENTS]…\n\nA private gateway between where people talk and your own AI.\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. A failure that Portico knows is one clear line and exit code 1."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("--help", "-h"):
+        sys.stdout.write(_overview())
+        return 0
+    if given[0] == "--version":
+        from portico import __version__
+
+        sys.stdout.write(f"portico {__version__}\n")
+        return 0
+    if given[0] not in COMMANDS:
+        sys.stderr.write(f"portico: no command {given[0]!r}; `portico --help` lists them\n")
+        return 2
+    return _run(given[0], given[1:])
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join([USAGE, "Commands:", *lines, "", "`portico COMMAND --help` tells more.", ""])
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    import typer
+
+    from portico.errors import PorticoError
+
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    app = getattr(importlib.import_module(module), attribute)
+    if not isinstance(app, typer.Typer):
+        function, app = app, typer.Typer(add_completion=False)
+        app.command()(function)
+    try:
+        typer.main.get_command(app)(args=arguments, prog_name=f"portico {name}")
+    except PorticoError as error:
+        sys.stderr.write(f"portico: {error}\n")
+        return 1
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""What `portico status` tells: each part's process, address and what it answers when asked."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from portico.embedded.context import Context
+from portico.embedded.parts import PARTS, Part
+from portico.embedded.process import members
+from portico.embedded.state import Registry, SupervisorLock, load_credentials
+from portico.home import Home
+from portico.settings import Settings
+
+
+@dataclass(frozen=True)
+class PartStatus:
+    """One part; `state` is ready, starting (runs but does not answer yet), stopped or external."""
+
+    part: str
+    state: str
+    pid: int | None
+    address: str | None
+    pss_bytes: int
+
+@dataclass(frozen=True)
+class StackStatus:
+    home: str
+    supervisor: int | None
+    parts: tuple[PartStatus, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Every part answers."""
+        return self.supervisor is not None and all(part.state in ("ready", "external") for part in self.parts)
+
+    def as_dict(self) -> dict[str, object]:
+        return {**asdict(self), "ready": self.ready}
+
+
+def read_status(home: Home, settings: Settings) -> StackStatus:
+    registry = Registry.load(home)
+    context = Context(home, settings, registry, load_credentials(home) if home.run.exists() else {})
+
+    async def ask_all() -> list[PartStatus]:
+        return await asyncio.gather(*(_ask(part, context) for part in PARTS))
+
+    parts = asyncio.run(ask_all())
+    return StackStatus(str(home.root), SupervisorLock(home).holder(), tuple(parts))
+
+
+async def _ask(part: Part, context: Context) -> PartStatus:
+    elsewhere = part.external(context.settings)
+    if elsewhere:
+        return PartStatus(part.name, "external", None, elsewhere, 0)
+    identity = context.registry.identity(part.name)
+    address = context.registry.address(part.name)
+    if identity is None or not identity.alive:
+        return PartStatus(part.name, "stopped", None, address, 0)
+    ready = await part.ready(context, identity.pid)
+    return PartStatus(part.name, "ready" if ready else "starting", identity.pid, address, session_pss(identity.pid))
+
+
+def session_pss(session: int) -> int:
+    """Proportional memory of a session's processes, in bytes."""
+    return sum(_pss(pid) for pid in members(session))
+
+
+def _pss(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
