@@ -9,7 +9,7 @@ package portico.people
 # description: Every part of the input that all questions share is there and has its type.
 complete if {
 	is_string(input.actor.id)
-	is_string(input.actor.role)
+	filled(input.actor.role)
 	is_boolean(input.actor.paired)
 	filled(input.channel.name)
 	filled(input.channel.account)
