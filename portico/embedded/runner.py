@@ -109,7 +109,7 @@ class Runner:
             self.part.command(self._context),
             environment=self.part.environment(self._context),
             log=self.log,
-            cwd=CHECKOUT,
+            cwd=self._context.home.run,
         )
         self._context.registry.set_running(self.part.name, self.part.doors, Identity.of(self._process.pid))
         await self._until_ready(self._process)

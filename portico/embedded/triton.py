@@ -62,14 +62,17 @@ def command(context: Context) -> tuple[str, ...]:
 
 
 def environment(context: Context) -> dict[str, str]:
-    """None of Portico's variables; few threads and arenas, because two small models need no more."""
+    """None of Portico's variables; few threads and arenas, because two small models need no more.
+
+    The stub's interpreter ignores `PYTHONPATH` and takes the environment of the first `python3` in `PATH`.
+    """
     libpython = libpython_directory()
     if libpython is None:
         raise Misconfigured("libpython is missing; `portico doctor` names the package")
     packages = context.models_packages
     return context.plain_environment() | {
         "LD_LIBRARY_PATH": f"{packages / 'nvidia_pytriton.libs'}:{libpython}",
-        "PYTHONPATH": str(packages),
+        "PATH": f"{context.models_environment / 'bin'}:/usr/bin:/bin",
         "PYTHONDONTWRITEBYTECODE": "1",
         "MALLOC_ARENA_MAX": "2",
         "OPENBLAS_NUM_THREADS": "1",
