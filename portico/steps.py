@@ -219,7 +219,9 @@ class ToolRunInput(Contract):
     conversation: ConversationRef | None = None
     turn_id: str = ""
     quotes: str = ""
+    language: str = "en"
     report_to: str = ""
+    language: str = "en"
     split_queues: bool = False
 
 
@@ -243,6 +245,7 @@ class ToolCall(Contract):
     invocation: ToolInvocation
     decision_id: str
     actor: Actor
+    language: str = "en"
     timeout_s: float = 30
 
 
