@@ -221,7 +221,6 @@ class ToolRunInput(Contract):
     quotes: str = ""
     language: str = "en"
     report_to: str = ""
-    language: str = "en"
     split_queues: bool = False
 
 
