@@ -61,7 +61,11 @@ class Build:
             self._head_key,
             str(self.own_intents),  # stands in the warnings
             store.sources([HERE / "build.py", *(HERE / name for name in SERVED)]),
-            store.sources(sorted(path for model in MODELS for path in (HERE / model).rglob("*.p*") if path.is_file())),
+            store.sources(
+                HERE / name
+                for model, (source, _) in MODELS.items()
+                for name in (f"{model}/config.pbtxt", f"{source}/1/model.py")
+            ),
         )
 
     def current(self) -> dict[str, Any] | None:
@@ -83,7 +87,9 @@ class Build:
         for model in MODELS:
             _lay_out(model, fresh, encoders, heads)
         (fresh / INTENTS).write_text(
-            json.dumps({"version": learned["version"], "intents": learned["intents"]}, ensure_ascii=False, indent=1)
+            json.dumps(
+                {"version": learned["version"], "intents": learned["intents"]}, ensure_ascii=False, indent=1
+            )
         )
         manifest = {
             "build": self._key,

@@ -49,7 +49,9 @@ def load_intents(shipped: Path, own: Path) -> tuple[dict[str, Intent], list[Inte
         try:
             intent = read_intent(path)
             if intent.name in seen:
-                raise IntentError(path, 1, f'another file in this folder has the name "{intent.name}" already')
+                raise IntentError(
+                    path, 1, f'another file in this folder has the name "{intent.name}" already'
+                )
         except IntentError as error:
             problems.append(error)
             continue
@@ -73,7 +75,9 @@ def read_intent(path: Path) -> Intent:
         )
     examples = _examples(fields["examples"])
     if len(examples) < MIN_EXAMPLES:
-        raise fields["examples"].wrong(f"an intent needs at least {MIN_EXAMPLES} examples, here are {len(examples)}")
+        raise fields["examples"].wrong(
+            f"an intent needs at least {MIN_EXAMPLES} examples, here are {len(examples)}"
+        )
     return Intent(name, examples, _action(fields["action"]))
 
 
@@ -98,7 +102,9 @@ def _compose(path: Path) -> yaml.Node:
 
 def _examples(node: _Node) -> tuple[str, ...]:
     by_language = node.mapping(optional=LANGUAGES)
-    listed = [item.string(limit=MAX_EXAMPLE_CHARACTERS) for part in by_language.values() for item in part.items()]
+    listed = [
+        item.string(limit=MAX_EXAMPLE_CHARACTERS) for part in by_language.values() for item in part.items()
+    ]
     return tuple(dict.fromkeys(listed))
 
 

@@ -24,7 +24,7 @@ def answer(requests: list[Any], compute: Callable[[list[str]], Outputs]) -> list
     responses, start = [], 0
     for part in read:
         if isinstance(part, BadText):
-            responses.append(pb_utils.InferenceResponse(error=pb_utils.TritonError(str(part))))
+            responses.append(pb_utils.InferenceResponse(error=_refusal(part)))
             continue
         rows = slice(start, start + len(part))
         start = rows.stop
@@ -38,3 +38,7 @@ def _texts(request: Any) -> list[str] | BadText:
         return read_texts(pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy())
     except BadText as error:
         return error
+
+
+def _refusal(error: BadText) -> Any:
+    return pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)

@@ -20,7 +20,9 @@ class DamagedFile(Exception):
     """A file is not what was recorded when it was made or published."""
 
     def __init__(self, path: Path, *, expected: str, found: str) -> None:
-        super().__init__(f"{path} has checksum {found[:12]}…, expected {expected[:12]}…; remove it and start again")
+        super().__init__(
+            f"{path} has checksum {found[:12]}…, expected {expected[:12]}…; remove it and start again"
+        )
 
 
 def checksum(path: Path) -> str:

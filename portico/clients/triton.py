@@ -1,0 +1,123 @@
+"""Asks Triton what a text means: embedding and intent from one call, over one gRPC channel that is kept.
+
+Calls between our parts ignore the proxy variables of the environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferRequestedOutput, InferResult
+from tritonclient.utils import InferenceServerException
+
+from portico.errors import BadInput, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Embedding = np.ndarray[Any, np.dtype[np.float32]]
+
+PART = "triton"
+MAX_BATCH = 64  # `max_batch_size` of the models
+OPTIONS = [
+    ("grpc.enable_http_proxy", 0),
+    # A Triton that was restarted is found again at once: gRPC's own waiting grows to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Only while a call is open: a server counts pings on an idle connection as abuse.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+]
+OUTPUTS = ("EMBEDDING", "INTENT", "SCORE", "HEAD_VERSION")
+
+
+@dataclass(frozen=True)
+class UnderstandResult:
+    """`embedding` is float32 [384] of length 1; `score` the probability of `intent` under the head named."""
+
+    intent: str
+    score: float
+    head_version: str
+    embedding: Embedding
+
+
+class UnderstandClient:
+    """One for each process and event loop. Raises `Unavailable` when Triton is away, `BadInput` for a bad text."""
+
+    def __init__(self, address: str, *, timeout_s: float = 2.0) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._client: InferenceServerClient | None = None
+
+    async def understand(self, texts: Sequence[str]) -> list[UnderstandResult]:
+        """What each text means, in order. One call for up to 64 texts."""
+        results: list[UnderstandResult] = []
+        for start in range(0, len(texts), MAX_BATCH):
+            answer = await self._infer("understand", texts[start : start + MAX_BATCH], OUTPUTS)
+            columns = [_column(answer, name) for name in OUTPUTS]
+            results += [
+                UnderstandResult(intent[0].decode(), float(score[0]), version[0].decode(), embedding)
+                for embedding, intent, score, version in zip(*columns, strict=True)
+            ]
+        return results
+
+    async def embed(self, texts: Sequence[str], *, model: str = "text_encoder") -> list[Embedding]:
+        """The embeddings alone, from the encoder that documents and memory use."""
+        embeddings: list[Embedding] = []
+        for start in range(0, len(texts), MAX_BATCH):
+            answer = await self._infer(model, texts[start : start + MAX_BATCH], ("EMBEDDING",))
+            embeddings += list(_column(answer, "EMBEDDING"))
+        return embeddings
+
+    async def ready(self) -> bool:
+        """Whether `understand` is loaded and answers."""
+        try:
+            ready = await self._connected().is_model_ready("understand", client_timeout=self._timeout_s)
+        except InferenceServerException:
+            return False
+        return bool(ready)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def _infer(self, model: str, texts: Sequence[str], outputs: Sequence[str]) -> InferResult:
+        tensor = InferInput("TEXT", [len(texts), 1], "BYTES")
+        tensor.set_data_from_numpy(np.array([[_utf8(text)] for text in texts], dtype=np.object_))
+        wanted = [InferRequestedOutput(name) for name in outputs]
+        try:
+            return await self._connected().infer(
+                model, [tensor], outputs=wanted, client_timeout=self._timeout_s
+            )
+        except InferenceServerException as error:
+            raise _translated(error) from error
+
+    def _connected(self) -> InferenceServerClient:
+        if self._client is None:
+            self._client = InferenceServerClient(self._address, channel_args=OPTIONS)
+        return self._client
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise BadInput("the text holds characters that are no Unicode text") from None
+
+
+def _column(answer: InferResult, name: str) -> np.ndarray[Any, Any]:
+    column = answer.as_numpy(name)
+    if column is None:  # Triton's Python backend does that silently with numpy 2 in its environment
+        raise Unavailable(PART, f"it sent no {name}")
+    return column
+
+
+def _translated(error: InferenceServerException) -> BadInput | Unavailable:
+    """Only a refused argument is the text's fault; a model that fails, loads or restarts is waited for."""
+    if error.status() == "StatusCode.INVALID_ARGUMENT":
+        return BadInput("the models cannot read this text")
+    return Unavailable(PART, str(error.status() or "no answer"))
