@@ -3,7 +3,7 @@
 # description: |
 #   Asked before every delivery.
 #   action: {"kind": "reply"|"notice"|"pairing", "channel", "account", "conversation", "admit"}: where it is to
-#   go. That has to be where the question came from. A pairing notice goes to somebody who is not known.
+#   go. That has to be where the question came from. Only a pairing notice goes to somebody unknown.
 package portico.egress
 
 import data.portico.people
@@ -52,9 +52,14 @@ allow contains "a pairing notice in a private chat" if {
 	complete
 	home
 	pairing
-	people.pairable
+	may_pair
 	not input.channel.group
 }
+
+may_pair if people.pairable
+
+# Who has just paired is told so.
+may_pair if people.known
 
 deny contains "not the conversation that asked" if {
 	complete

@@ -51,8 +51,9 @@ test_a_pairing_notice_never_goes_to_a_group if {
 	decided({"kind": "pairing"}, object.union(stranger, group)) == asked.nothing
 }
 
-test_a_pairing_notice_is_for_those_who_can_pair if {
-	decided({"kind": "pairing"}, {"actor": {"role": "owner"}}) == asked.nothing
+test_a_pairing_notice_tells_who_has_just_paired if {
+	decided({"kind": "pairing"}, {"actor": {"role": "owner"}}).effect == "allow"
+	decided({"kind": "pairing"}, group) == asked.nothing
 	decided({"kind": "pairing"}, {"actor": {"role": "auditor"}}) == asked.nothing
 }
 

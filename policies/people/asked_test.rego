@@ -44,9 +44,11 @@ damaged(whole, path) := {json.patch(whole, [{"op": "remove", "path": path}])} | 
 	changed := json.patch(whole, [{"op": "replace", "path": path, "value": nonsense}])
 }
 
-# An empty id is what an unknown sender has, and no cost is a number.
+# An empty id is what an unknown sender has, no cost is a number, and what an action holds is each question's.
 fits("/actor/id", "")
 
 fits("/context/cost_today", 0)
+
+fits("/action", {"a": 1})
 
 nothing := {"effect": "deny", "reasons": ["no rule allowed it"], "obligations": []}

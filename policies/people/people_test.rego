@@ -22,15 +22,9 @@ test_incomplete_input_is_not_complete if {
 	people.complete with input as whole
 	every path in asked.shared_fields {
 		every broken in asked.damaged(whole, path) {
-			not good(broken, path)
+			not people.complete with input as broken
 		}
 	}
-}
-
-# An empty action is the question's own matter.
-good(broken, path) if {
-	people.complete with input as broken
-	not path == "/action"
 }
 
 test_filled_wants_a_sentence if {

@@ -1,30 +1,27 @@
 # METADATA
 # title: How the rules of a question become one decision
 # description: |
-#   Deny wins over ask, ask over allow, and nothing said means deny. Rules of the user's own
+#   Deny wins over ask, ask over allow, and nothing said leaves the default, deny. Rules of the user's own
 #   (`portico.user.<question>`) are looked at for `deny` and `ask` only, so they can narrow what is
 #   shipped and can never widen it. Whatever shape they have, they fail towards deny.
 package portico.verdict
 
 # METADATA
-# description: The answer to a question about which no rule said anything.
-nothing := {"effect": "deny", "reasons": ["no rule allowed it"], "obligations": []}
-
-# METADATA
 # description: |
-#   The decision. `shipped` holds the sets `allow`, `deny`, `ask` (reasons) and `obligations` (of a deny),
-#   `own` is the package of the user's rules for this question.
+#   The decision; undefined when nothing was said, so that the question's default answers. `shipped` holds the
+#   sets `allow`, `deny`, `ask` (reasons) and `obligations` (of a deny), `own` what the user's rules say.
 of(shipped, own) := decision("deny", said, []) if {
 	said := reasons(own, "deny")
 	count(said) > 0
 } else := decision("deny", shipped.deny, shipped.obligations) if {
 	count(shipped.deny) > 0
-} else := nothing if {
-	count(shipped.allow) + count(shipped.ask) == 0
 } else := decision("ask", said, []) if {
+	count(shipped.allow | shipped.ask) > 0
 	said := shipped.ask | reasons(own, "ask")
 	count(said) > 0
-} else := decision("allow", shipped.allow, [])
+} else := decision("allow", shipped.allow, []) if {
+	count(shipped.allow) > 0
+}
 
 decision(effect, said, obligations) := {
 	"effect": effect,
