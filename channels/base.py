@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel
+from pydantic import Field
 
 from portico.contracts import (
     Attachment,
+    BlobRef,
     Ignored,
     InboundEvent,
     Message,
@@ -24,6 +25,8 @@ from portico.contracts import (
     Sent,
     Unknown,
 )
+from portico.egress import Network
+from portico.settings import Table
 
 
 @dataclass(frozen=True)
@@ -48,20 +51,34 @@ class HttpAnswer:
 
 @dataclass(frozen=True)
 class Received:
-    """A verified request. With a handshake there are no events and its answer is sent at once."""
+    """A verified request. With a handshake there are no events and its answer is sent at once.
+
+    `quiet` says, for counting, why a request that was understood holds nothing to tell anybody.
+    """
 
     events: tuple[InboundEvent, ...] = ()
     handshake: HttpAnswer | None = None
     ack: HttpAnswer = field(default_factory=HttpAnswer)
+    quiet: str = ""
+
+
+class AccountSettings(Table):
+    """What every account can be told, whatever its channel."""
+
+    admit: Literal["paired", "anyone"] = Field("paired", description="who may talk: people who paired, or anyone")
 
 
 @dataclass(frozen=True)
 class Account:
-    """One configured account of a channel. `settings` is the channel's own model, secrets resolved."""
+    """One configured account of a channel. `settings` is the channel's own model, secrets resolved.
+
+    `network` names the addresses that its owner configured, and the proxy.
+    """
 
     channel: str
     name: str
     settings: Any
+    network: Network = field(default_factory=Network)
 
 
 @dataclass(frozen=True)
@@ -80,15 +97,19 @@ class Descriptor:
     name: str
     title: str
     module: str
-    settings: type[BaseModel]
+    settings: type[AccountSettings]
     webhook: bool = True
     listens: bool = False
     idempotent_sends: bool = False
     body_bytes: int = 1024 * 1024
 
 
+ReadBlob = Callable[[BlobRef], Awaitable[bytes]]
+"""Gives the plain content of a blob; raises `Unavailable` or `NotFound`."""
+
+
 class Channel(Protocol):
-    """Way in and way out of one platform. Methods but `send` are pure."""
+    """Way in and way out of one platform. Methods but `send` and `close` are pure."""
 
     def receive(self, request: RawRequest, account: Account) -> Received:
         """Raises `Refused` (verification failed, for whatever reason) or `Unreadable`."""
@@ -102,11 +123,17 @@ class Channel(Protocol):
         """One item for each call of the platform, in order. `chat` is filled in by the caller."""
         ...
 
-    async def send(self, outgoing: Outgoing, account: Account, *, key: str) -> Sent | NotSent | Unknown:
+    async def send(
+        self, outgoing: Outgoing, account: Account, *, key: str, read_blob: ReadBlob | None = None
+    ) -> Sent | NotSent | Unknown:
         """One call. `key` is the same whenever the same part is sent again. Raises nothing on purpose."""
         ...
 
     def rates(self, account: Account) -> Rates: ...
+
+    async def close(self) -> None:
+        """Close what `send` keeps open in the running event loop."""
+        ...
 
 
 @runtime_checkable
@@ -135,4 +162,30 @@ class Listener(Protocol):
 
     async def listen(self, account: Account, sink: Sink) -> None:
         """Runs until cancelled. Moves its cursor only when `sink` has returned."""
+        ...
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """Channels that can show a person that something is going on. Best effort: these raise nothing."""
+
+    async def typing(self, account: Account, chat: str) -> None: ...
+
+    async def acknowledge(self, event: InboundEvent, account: Account) -> None:
+        """Tell the platform that a press of a button has arrived."""
+        ...
+
+
+@runtime_checkable
+class Connects(Protocol):
+    """Channels that have to be told where to send, and that know who they are."""
+
+    def uses_webhook(self, account: Account, public_url: str) -> bool: ...
+
+    async def identify(self, account: Account) -> Account:
+        """The account with what the platform says of it. Raises `Misconfigured` or `Unavailable`."""
+        ...
+
+    async def connect(self, account: Account, *, public_url: str) -> Account:
+        """Identify, then ask the platform to call `public_url`, or not to call when it is polled."""
         ...

@@ -1,0 +1,1 @@
+"""Signed webhooks in both directions, as Standard Webhooks describes them."""

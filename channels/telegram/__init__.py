@@ -1,0 +1,1 @@
+"""Telegram bots: webhook or long polling in, the Bot API out."""

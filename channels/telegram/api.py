@@ -1,0 +1,148 @@
+"""Calls of the Bot API: https://core.telegram.org/bots/api#making-requests
+
+The token is part of the URL, so neither a URL nor an exception of the client goes into a message or a log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import orjson
+
+from channels.base import Account
+from channels.clients import Clients
+from portico.errors import Forbidden, Misconfigured, NotFound, TooLarge, Unavailable
+
+CALL_TIMEOUT = httpx2.Timeout(connect=5.0, write=10.0, read=20.0, pool=5.0)
+UPLOAD_TIMEOUT = httpx2.Timeout(connect=5.0, write=60.0, read=60.0, pool=5.0)
+CONFIGURE_TIMEOUT = httpx2.Timeout(10.0)
+
+NOT_WRITTEN = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+"""What the client raises before the first byte of a request was written."""
+
+clients = Clients(CALL_TIMEOUT)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer of the Bot API, or of what stands before it (`ok` is None: not the Bot API's JSON)."""
+
+    status: int
+    ok: bool | None = None
+    result: Any = None
+    description: str = ""
+    retry_after_s: float | None = None
+    new_chat: int | None = None
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that travels with a call, in the form field of the given name."""
+
+    field: str
+    name: str
+    media_type: str
+    content: bytes
+
+
+async def call(
+    account: Account,
+    method: str,
+    payload: Mapping[str, Any],
+    *,
+    upload: Upload | None = None,
+    timeout: httpx2.Timeout = CALL_TIMEOUT,
+) -> Answer:
+    """One call. Raises what the client raises, and `Forbidden` where the guard refuses the address."""
+    url = f"{account.settings.api_base}/bot{account.settings.token.get_secret_value()}/{method}"
+    client = clients.of(account)
+    if upload is None:
+        content = orjson.dumps(payload)
+        headers = {"content-type": "application/json"}
+        response = await client.post(url, content=content, headers=headers, timeout=timeout)
+    else:
+        files = {upload.field: (upload.name or upload.field, upload.content, upload.media_type)}
+        response = await client.post(url, data=_form(payload), files=files, timeout=timeout)
+    return _read(response)
+
+
+async def ask(account: Account, method: str, payload: Mapping[str, Any]) -> Any:
+    """A call that changes no conversation: its result, or `Misconfigured`, `Unavailable`."""
+    try:
+        answer = await call(account, method, payload, timeout=CONFIGURE_TIMEOUT)
+    except Forbidden as error:
+        raise Misconfigured(f"channels.telegram.{account.name}: api_base: {error.message}") from None
+    except httpx2.HTTPError as error:
+        raise Unavailable("Telegram", type(error).__name__) from None
+    if answer.ok:
+        return answer.result
+    if answer.status in (401, 404):
+        raise Misconfigured(bad_token(account))
+    if answer.status == 429 or answer.status >= 500:
+        raise Unavailable("Telegram", f"status {answer.status}", retry_after_s=answer.retry_after_s)
+    raise Misconfigured(f"channels.telegram.{account.name}: {method} was refused: {answer.description}")
+
+
+async def download(account: Account, file_id: str, *, limit_bytes: int) -> bytes:
+    """The content of a file. Raises `NotFound`, `TooLarge` or `Unavailable`."""
+    try:
+        answer = await call(account, "getFile", {"file_id": file_id})
+        if not answer.ok or not isinstance(answer.result, dict) or not answer.result.get("file_path"):
+            raise _no_file(answer)
+        base = f"{account.settings.api_base}/file/bot{account.settings.token.get_secret_value()}"
+        async with clients.of(account).stream("GET", f"{base}/{answer.result['file_path']}") as response:
+            if response.status_code != 200:
+                raise _no_file(Answer(response.status_code))
+            return await _limited(response, limit_bytes)
+    except Forbidden as error:
+        raise Unavailable("Telegram", error.message) from None
+    except httpx2.HTTPError as error:
+        raise Unavailable("Telegram", type(error).__name__) from None
+
+
+def bad_token(account: Account) -> str:
+    return f"channels.telegram.{account.name}: Telegram does not know this token; ask @BotFather for the right one"
+
+
+async def _limited(response: httpx2.Response, limit_bytes: int) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > limit_bytes:
+            raise TooLarge("the attachment", limit_bytes=limit_bytes)
+    return bytes(content)
+
+
+def _no_file(answer: Answer) -> NotFound | Unavailable | TooLarge:
+    if answer.status == 429 or answer.status >= 500 or answer.ok is None and answer.status == 200:
+        return Unavailable("Telegram", f"status {answer.status}", retry_after_s=answer.retry_after_s)
+    if "too big" in answer.description:  # the Bot API gives no code of its own for its limit
+        return TooLarge("the attachment", limit_bytes=20 * 1024 * 1024)
+    return NotFound("the attachment")
+
+
+def _form(payload: Mapping[str, Any]) -> dict[str, str]:
+    return {key: value if isinstance(value, str) else orjson.dumps(value).decode() for key, value in payload.items()}
+
+
+def _read(response: httpx2.Response) -> Answer:
+    try:
+        body = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        return Answer(response.status_code)
+    if not isinstance(body, dict) or not isinstance(body.get("ok"), bool):
+        return Answer(response.status_code)
+    parameters = body.get("parameters") if isinstance(body.get("parameters"), dict) else {}
+    wait = parameters.get("retry_after")
+    moved = parameters.get("migrate_to_chat_id")
+    return Answer(
+        status=response.status_code,
+        ok=body["ok"],
+        result=body.get("result"),
+        description=str(body.get("description", ""))[:200],
+        retry_after_s=float(wait) if isinstance(wait, int | float) else None,
+        new_chat=moved if isinstance(moved, int) else None,
+    )
