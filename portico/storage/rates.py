@@ -1,0 +1,47 @@
+"""Reserved times of sending, in the database, so that every worker sees the same ones.
+
+Each bucket holds when its next call is due. A chat is reserved first and its account only when the chat's time
+has come: a busy chat's far-away reservation must not hold up the account's other chats.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from portico.storage.connection import Connection
+
+LONGEST_WAIT_S = 3600.0
+"""A due time further away than this comes from a clock that was set back, and counts for nothing."""
+
+
+class RatesLike(Protocol):
+    """Calls a second, 0 for no limit, and how many of a chat may go at once after a rest."""
+
+    @property
+    def per_s(self) -> float: ...
+    @property
+    def per_chat_per_s(self) -> float: ...
+    @property
+    def burst(self) -> int: ...
+
+
+def reserve(connection: Connection, bucket: str, *, per_s: float, burst: float, now: float) -> float:
+    """Take the next free place of a bucket; the time (not before `now`) at which it may be used."""
+    if per_s <= 0:
+        return now
+    interval = 1.0 / per_s
+    row = connection.execute("SELECT due FROM rates WHERE bucket = ?", (bucket,)).fetchone()
+    due = row["due"] if row is not None else now
+    if due > now + LONGEST_WAIT_S:
+        due = now
+    slot = max(now, due - (max(burst, 1) - 1) * interval)
+    connection.execute(
+        "INSERT INTO rates (bucket, due) VALUES (?, ?) ON CONFLICT (bucket) DO UPDATE SET due = excluded.due",
+        (bucket, max(due, slot) + interval),
+    )
+    return float(slot)
+
+
+def forget_idle(connection: Connection, *, now: float) -> int:
+    """Drop buckets that stand for no waiting any more."""
+    return int(connection.execute("DELETE FROM rates WHERE due < ?", (now - LONGEST_WAIT_S,)).rowcount)

@@ -1,0 +1,135 @@
+"""Brings the database's schema to what this checkout expects: numbered SQL files, each applied once, in order."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlcipher3 import dbapi2  # type: ignore[import-untyped]
+
+from portico.crypto import DataKey
+from portico.errors import Misconfigured
+from portico.home import Home
+from portico.logs import logger
+from portico.storage.connection import Connection, connect
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_TABLE = """CREATE TABLE IF NOT EXISTS schema_migrations
+    (version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at REAL NOT NULL)"""
+
+log = logger("storage")
+
+
+@dataclass(frozen=True)
+class Migration:
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def known_migrations(folder: Path = MIGRATIONS) -> tuple[Migration, ...]:
+    files = sorted(folder.glob("[0-9]*_*.sql"))
+    return tuple(Migration(int(file.name.split("_")[0]), file.stem, file.read_text()) for file in files)
+
+
+def bring_up_to_date(home: Home, key: DataKey, migrations: tuple[Migration, ...]) -> None:
+    """Migrate, after a backup of what was there. Processes that start at once wait for each other.
+
+    Raises `Misconfigured` where the database is newer than this checkout, or was migrated by other files.
+    """
+    with _alone(home):
+        connection = connect(home.database, key)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            applied = _applied(connection)
+            missing = _missing(applied, migrations, home)
+            if missing and applied:
+                _back_up(connection, home, key, max(applied))
+            for migration in missing:
+                _apply(connection, migration)
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(home.database.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _applied(connection: Connection) -> dict[int, str]:
+    connection.execute(_TABLE)
+    return {row["version"]: row["checksum"] for row in connection.execute("SELECT * FROM schema_migrations")}
+
+
+def _missing(applied: dict[int, str], migrations: tuple[Migration, ...], home: Home) -> list[Migration]:
+    newest = migrations[-1].version
+    if applied and max(applied) > newest:
+        raise Misconfigured(
+            f"the database is newer than this checkout (schema {max(applied)}, known {newest}); "
+            f"update with git pull, or put back a copy from {home.backups}"
+        )
+    for migration in migrations:
+        if applied.get(migration.version, migration.checksum) != migration.checksum:
+            raise Misconfigured(
+                f"migration {migration.name} is not the one that made {home.database}; use the released checkout"
+            )
+    return [migration for migration in migrations if migration.version not in applied]
+
+
+def _apply(connection: Connection, migration: Migration) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in _statements(migration.sql):
+            connection.execute(statement)
+        connection.execute(
+            "INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
+            (migration.version, migration.name, migration.checksum, time.time()),
+        )
+        connection.execute("COMMIT")
+    except dbapi2.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    log.info("storage.migrated", version=migration.version)
+
+
+def _statements(sql: str) -> Iterator[str]:
+    statement = ""
+    for line in sql.splitlines():
+        if line.strip().startswith("--"):
+            continue
+        statement += line + "\n"
+        if dbapi2.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement
+
+
+def _back_up(connection: Connection, home: Home, key: DataKey, version: int) -> None:
+    """A copy under the same key, taken while the database is in use."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    target = home.backups / f"portico-schema{version:04d}-{stamp}.db"
+    copy = connect(target, key)
+    try:
+        connection.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE").fetchone()
+    finally:
+        copy.close()
+    log.info("storage.backed_up", file=target.name)
