@@ -1,4 +1,4 @@
-"""`portico`: the written-out table of commands. A command's module is imported when it is called, not before."""
+"""`portico`: the written-out table of commands. A command's module is imported when it is called."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """name → (module:attribute, one line of help). The attribute is a function or a `typer.Typer`."""
 
-USAGE = "Usage: portico COMMAND [ARGUMENTS]…\n\nA private gateway between where people talk and your own AI.\n"
+USAGE = (
+    "Usage: portico COMMAND [ARGUMENTS]…\n\nA private gateway between where people talk and your own AI.\n"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,11 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("--help", "-h"):
         sys.stdout.write(_overview())
-        return 0
-    if given[0] == "--version":
-        from portico import __version__
-
-        sys.stdout.write(f"portico {__version__}\n")
         return 0
     if given[0] not in COMMANDS:
         sys.stderr.write(f"portico: no command {given[0]!r}; `portico --help` lists them\n")

@@ -54,12 +54,13 @@ def status(as_json: Json = False) -> None:
             memory = f"{part.pss_bytes / MIB:.0f} MiB" if part.pss_bytes else ""
             pid = f"process {part.pid}" if part.pid else ""
             typer.echo(f"{part.part:9} {part.state:9} {part.address or '':22} {pid:16} {memory}".rstrip())
-        typer.echo(f"supervisor {'process ' + str(found.supervisor) if found.supervisor else 'stopped'}, home {found.home}")
+        supervisor = f"process {found.supervisor}" if found.supervisor else "stopped"
+        typer.echo(f"supervisor {supervisor}, home {found.home}")
     raise typer.Exit(0 if found.ready else 1)
 
 
 def logs(part: str, follow: Follow = False, lines: Lines = 100) -> None:
-    """Show the log of a part: temporal, opa, s3, triton, worker, api, or portico (the supervisor, when detached)."""
+    """Show the log of a part, or of `portico` itself when it runs detached."""
     from portico.embedded.runner import tail
     from portico.errors import NotFound
     from portico.home import Home

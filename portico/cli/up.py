@@ -15,9 +15,16 @@ if TYPE_CHECKING:
     from portico.embedded.stack import Stack
 
 Only = Annotated[str, typer.Option("--only", hidden=True, help="parts to start, separated by commas")]
-Detach = Annotated[bool, typer.Option("--detach", help="return when everything is ready; `portico down` stops it")]
-Port = Annotated[int | None, typer.Option("--port", min=1, max=65535, help="port of the edge [default: 8080 or the next free]")]
-Config = Annotated[Path | None, typer.Option("--config", help="settings file [default: PORTICO_HOME/portico.toml]")]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="return when everything is ready; `portico down` stops it")
+]
+Port = Annotated[
+    int | None,
+    typer.Option("--port", min=1, max=65535, help="port of the edge [default: 8080 or the next free]"),
+]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="settings file [default: PORTICO_HOME/portico.toml]")
+]
 NAME_WIDTH = 9
 LET_GO = "\x04"  # the line that tells the parent that the start is over
 
@@ -57,7 +64,7 @@ def _stay() -> None:
 
 
 def _go_behind(log: Path) -> Callable[[], None]:
-    """Fork. The child goes on in a session of its own and talks to the parent until the returned function is called.
+    """Fork. The child goes on in a session of its own and is heard until the returned function is called.
 
     The parent prints what it is told, and ends with the child's exit code, or 0 once the child is on its own.
     """

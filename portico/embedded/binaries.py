@@ -1,7 +1,7 @@
 """The server binaries that are built from source, and where they are kept.
 
-Only the standard library: the set-up runs this before any environment exists. A binary's file name carries its
-version and a digest of what pins it, so that checkouts share one cache and never each other's versions.
+Only the standard library: the set-up runs this before any environment exists. A binary's file name carries
+its version and a digest of what pins it, so that checkouts share one cache and never each other's versions.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ class Binary:
 
 
 OPA = Binary(
-    "opa", "github.com/open-policy-agent/opa", "github.com/open-policy-agent/opa", version_command=("version",)
+    "opa",
+    "github.com/open-policy-agent/opa",
+    "github.com/open-policy-agent/opa",
+    version_command=("version",),
 )
 VERSITYGW = Binary(
     "versitygw",

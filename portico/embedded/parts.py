@@ -36,7 +36,9 @@ class Part:
     ready: Callable[[Context, int], Awaitable[bool]]
     doors: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    before: Callable[[Context], tuple[str, ...]] | None = None  # a command that has to succeed before each start
+    before: Callable[[Context], tuple[str, ...]] | None = (
+        None  # a command that has to succeed before each start
+    )
     after: Callable[[Context], Awaitable[Any]] = _nothing  # what is set and read back whenever it came up
     external: Callable[[Settings], str] = lambda settings: ""  # the address of one that runs elsewhere
     ready_timeout_s: float = 60
@@ -162,5 +164,7 @@ def choose(names: tuple[str, ...], settings: Settings) -> tuple[Part, ...]:
     """The named parts (all, where none is named) that do not run elsewhere. Raises `Misconfigured`."""
     unknown = sorted(set(names) - {part.name for part in PARTS})
     if unknown:
-        raise Misconfigured(f"no part {', '.join(unknown)}; there are {', '.join(part.name for part in PARTS)}")
+        raise Misconfigured(
+            f"no part {', '.join(unknown)}; there are {', '.join(part.name for part in PARTS)}"
+        )
     return tuple(part for part in PARTS if (not names or part.name in names) and not part.external(settings))

@@ -1,6 +1,6 @@
 """Ask a part itself whether it is up: HTTP, or one unary gRPC call.
 
-Written on bare sockets, so that the supervisor and `portico status` load no client library and start no thread.
+On bare sockets, so that the supervisor and `portico status` load no client library and start no thread.
 """
 
 from __future__ import annotations

@@ -42,10 +42,12 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def spawn(command: tuple[str, ...], *, environment: Mapping[str, str], log: Path, cwd: Path) -> subprocess.Popen[bytes]:
+def spawn(
+    command: tuple[str, ...], *, environment: Mapping[str, str], log: Path, cwd: Path
+) -> subprocess.Popen[bytes]:
     """Start a session of its own that gets SIGKILL when this process dies.
 
-    Call it from the main thread only: the signal follows the thread that forked, and nothing else may hold a lock.
+    Call it from the main thread only: the signal follows the thread that forked.
     """
     parent = os.getpid()
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from portico.embedded.binaries import CHECKOUT
@@ -40,7 +40,7 @@ class Runner:
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        """Start it and wait until it is ready. Raises `Unavailable` with its last lines where it does not come up."""
+        """Start it and wait until it is ready. Raises `Unavailable` with its last lines where it is not."""
         began = time.monotonic()
         for attempt in range(1, START_TRIES + 1):
             try:
@@ -105,11 +105,8 @@ class Runner:
         self.limit_log()
         if self.part.before:
             await self._prepare(self.part.before(self._context))
-        self._process = spawn(
-            self.part.command(self._context),
-            environment=self.part.environment(self._context),
-            log=self.log,
-            cwd=self._context.home.run,
+        self._process = self._spawn(
+            self.part.command(self._context), self.part.environment(self._context), cwd=self._context.home.run
         )
         self._context.registry.set_running(self.part.name, self.part.doors, Identity.of(self._process.pid))
         await self._until_ready(self._process)
@@ -118,12 +115,19 @@ class Runner:
 
     async def _prepare(self, command: tuple[str, ...]) -> None:
         environment = self._context.plain_environment()
-        process = spawn(command, environment=environment, log=self.log, cwd=CHECKOUT)
-        self._process = process
+        self._process = self._spawn(command, environment, cwd=CHECKOUT)
         code = await self._ended()
         self._process = None
         if code != 0:
             raise Unavailable(self.part.name, f"its preparation failed ({_reason(code)})")
+
+    def _spawn(
+        self, command: tuple[str, ...], environment: Mapping[str, str], *, cwd: Path
+    ) -> subprocess.Popen[bytes]:
+        try:
+            return spawn(command, environment=environment, log=self.log, cwd=cwd)
+        except OSError as error:
+            raise Unavailable(self.part.name, f"{command[0]} cannot be started: {error.strerror}") from error
 
     async def _until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + self.part.ready_timeout_s
@@ -152,7 +156,7 @@ class Runner:
 
     async def _gone(self, session: int, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        while members(session) and time.monotonic() < deadline:
+        while members(session) and time.monotonic() < deadline:  # noqa: ASYNC110 - not our children, all of them
             await asyncio.sleep(PROBE_EVERY_S)
 
     def _tail(self) -> str:

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from portico.embedded.bundle import PolicyWatcher
 from portico.embedded.binaries import OPA
+from portico.embedded.bundle import PolicyWatcher
 from portico.embedded.context import Context
 from portico.embedded.parts import EDGE_DOORS, Part, choose
 from portico.embedded.process import end_leftover
 from portico.embedded.runner import Report, Runner
 from portico.embedded.state import Registry, SupervisorLock, edge_port, inner_address, load_credentials
-from portico.errors import PorticoError
 from portico.home import Home
 from portico.settings import Settings
 
@@ -47,11 +46,7 @@ class Stack:
             tasks = [asyncio.create_task(runner.keep()) for runner in self.runners.values()]
             tasks += [asyncio.create_task(self._watch_policies()), asyncio.create_task(self._watch_logs())]
             await _unless(stopping, announce(self))
-            waiting = asyncio.create_task(stopping.wait())
-            await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                if task.done():
-                    task.result()
+            await _unless(stopping, asyncio.gather(*tasks))
         finally:
             await _cancel(tasks)
             await self._stop_all()
@@ -80,7 +75,7 @@ class Stack:
     async def _watch_policies(self) -> None:
         """Rebuild the bundle when a rule changes; OPA takes the new file by itself."""
         if "opa" not in self.runners:
-            return await asyncio.Event().wait() and None
+            return
         watcher = PolicyWatcher(self.context.home, self.context.credentials["opa_token"], OPA.path)
         while True:
             await asyncio.sleep(POLICY_CHECK_S)
@@ -96,7 +91,13 @@ class Stack:
 
 
 def prepare(
-    home: Home, settings: Settings, *, only: tuple[str, ...], report: Report, config: Path | None = None, port: int | None = None
+    home: Home,
+    settings: Settings,
+    *,
+    only: tuple[str, ...],
+    report: Report,
+    config: Path | None = None,
+    port: int | None = None,
 ) -> tuple[Stack, SupervisorLock]:
     """Take the lock, end leftovers, choose ports. Raises `Misconfigured`."""
     home.make()
@@ -131,11 +132,16 @@ def _end_leftovers(registry: Registry, report: Report) -> None:
 
 def _choose_edge(registry: Registry, settings: Settings, *, insist: bool) -> None:
     """The edge's port, and gRPC's after it."""
-    wanted = {"api": (settings.port, insist), "api-grpc": (settings.grpc_port, "grpc_port" in settings.model_fields_set)}
+    wanted = {
+        "api": (settings.port, insist),
+        "api-grpc": (settings.grpc_port, "grpc_port" in settings.model_fields_set),
+    }
     taken: set[int] = set()
     for door, (port, must) in wanted.items():
         known = registry.address(door)
-        chosen = edge_port(port, host=settings.host, insist=must, known=int(known.rpartition(":")[2]) if known else None)
+        chosen = edge_port(
+            port, host=settings.host, insist=must, known=int(known.rpartition(":")[2]) if known else None
+        )
         if chosen in taken:
             chosen = edge_port(chosen + 1, host=settings.host, insist=False, known=None)
         taken.add(chosen)
@@ -150,7 +156,7 @@ def _stop_signals() -> asyncio.Event:
     return stopping
 
 
-async def _unless(stopping: asyncio.Event, work: Awaitable[None]) -> bool:
+async def _unless(stopping: asyncio.Event, work: Awaitable[Any]) -> bool:
     """Do the work; false if it was broken off because the stack is to stop."""
     working = asyncio.ensure_future(work)
     waiting = asyncio.create_task(stopping.wait())
@@ -163,7 +169,7 @@ async def _unless(stopping: asyncio.Event, work: Awaitable[None]) -> bool:
     return True
 
 
-async def _cancel(tasks: list[asyncio.Future[None]] | list[asyncio.Task[None]]) -> None:
+async def _cancel(tasks: Sequence[asyncio.Future[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -21,13 +21,15 @@ from portico.errors import Misconfigured
 from portico.home import Home
 
 LOOPBACK = "127.0.0.1"
-INNER_PORTS = range(20_000, 32_000)  # below Linux' range for outgoing connections, which would take a free one
+INNER_PORTS = range(
+    20_000, 32_000
+)  # below Linux' range for outgoing connections, which would take a free one
 EDGE_TRIES = 100
 CREDENTIALS = {"opa_token": 32, "s3_access_key": 15, "s3_secret_key": 30, "triton_admin_key": 32}
 
 
 class SupervisorLock:
-    """Held while a supervisor runs on a home. The kernel frees it with its process, so a stale file is harmless."""
+    """Held while a supervisor runs on a home. The kernel frees it with its process: no file gets stale."""
 
     def __init__(self, home: Home) -> None:
         self._path = home.run / "supervisor.lock"
@@ -159,10 +161,14 @@ def edge_port(wanted: int, *, host: str, insist: bool, known: int | None) -> int
     """
     if insist and wanted:
         if not is_free(wanted, host=host):
-            raise Misconfigured(f"port {wanted} is taken; stop what listens there, or choose another with --port")
+            raise Misconfigured(
+                f"port {wanted} is taken; stop what listens there, or choose another with --port"
+            )
         return wanted
     candidates = [known] if known else []
-    candidates += list(range(wanted, wanted + EDGE_TRIES)) if wanted else random.sample(INNER_PORTS, EDGE_TRIES)
+    candidates += (
+        list(range(wanted, wanted + EDGE_TRIES)) if wanted else random.sample(INNER_PORTS, EDGE_TRIES)
+    )
     for port in candidates:
         if is_free(port, host=host):
             return port

@@ -24,6 +24,7 @@ class PartStatus:
     address: str | None
     pss_bytes: int
 
+
 @dataclass(frozen=True)
 class StackStatus:
     home: str
@@ -59,7 +60,9 @@ async def _ask(part: Part, context: Context) -> PartStatus:
     if identity is None or not identity.alive:
         return PartStatus(part.name, "stopped", None, address, 0)
     ready = await part.ready(context, identity.pid)
-    return PartStatus(part.name, "ready" if ready else "starting", identity.pid, address, session_pss(identity.pid))
+    return PartStatus(
+        part.name, "ready" if ready else "starting", identity.pid, address, session_pss(identity.pid)
+    )
 
 
 def session_pss(session: int) -> int:

@@ -72,7 +72,7 @@ async def prepare_namespace(context: Context) -> None:
 
 
 def journal_mode(path: Path) -> str:
-    """What the file says; the journal mode is kept in it (`synchronous` belongs to a connection and is not)."""
+    """What the file says. (`synchronous` belongs to a connection and cannot be read from outside.)"""
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
         mode: str = connection.execute("PRAGMA journal_mode").fetchone()[0]

@@ -1,7 +1,7 @@
 """Triton out of the models' environment: its files, its command line, its closed doors.
 
-Version 2.51 has known remote flaws, so it listens on loopback only, without HTTP, and what changes it (models,
-shared memory, trace, logging) asks for a key.
+Version 2.51 has known remote flaws, so it listens on loopback only, without HTTP, and what changes it
+(models, shared memory, trace, logging) asks for a key.
 """
 
 from __future__ import annotations

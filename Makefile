@@ -1,0 +1,25 @@
+# `make up` and `make test` set the checkout up first; what is already there is not made again.
+.PHONY: up setup test test-long check bench
+SETUP := infra/setup/run.sh
+ARGS ?=
+
+up:
+	@$(SETUP) up $(ARGS)
+
+setup:
+	@$(SETUP) setup
+
+test: check
+	@$(SETUP) browser
+	.venv/bin/python -m pytest $(ARGS)
+
+test-long: check
+	.venv/bin/python -m pytest -m "long or not long" $(ARGS)
+
+check:
+	@$(SETUP) check
+	@.venv/bin/python -m infra.setup.check
+
+bench:
+	@$(SETUP) bench
+	.venv/bin/python -m benchmarks.run $(ARGS)

@@ -1,0 +1,1 @@
+"""Set-up of a checkout: environments, server binaries, models. Runs on the standard library alone."""

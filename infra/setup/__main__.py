@@ -1,0 +1,31 @@
+"""`python -m infra.setup [up|test|check|setup] …`: set up, then hand over to what was asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from infra.setup.environments import MAIN
+from infra.setup.shell import SetupFailed
+from infra.setup.steps import set_up
+from portico.embedded.binaries import CHECKOUT
+
+DEV = ("test", "test-long", "check", "bench")
+
+
+def main(arguments: list[str]) -> int:
+    goal, rest = (arguments[0], arguments[1:]) if arguments else ("setup", [])
+    try:
+        set_up(dev=goal in DEV)
+    except SetupFailed as error:
+        sys.stderr.write(f"set-up    {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    if goal == "up":
+        os.chdir(CHECKOUT)
+        os.execv(MAIN / "bin" / "portico", ["portico", "up", *rest])
+    return 0
+
+
+sys.exit(main(sys.argv[1:]))

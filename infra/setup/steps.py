@@ -1,0 +1,107 @@
+"""The set-up, step by step. What was done from the same pins is skipped; a second start needs no network."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from infra.setup import environments as env
+from infra.setup import golang, interpreter, system
+from infra.setup.shell import SetupFailed, run, say, step
+from portico.embedded.binaries import CHECKOUT, cache_directory
+
+LINK_NAME = "portico"
+
+
+def set_up(*, dev: bool) -> None:
+    """Everything that a start needs (and what the tests need). Raises `SetupFailed`."""
+    if not _todo(dev=dev):
+        _link()
+        return
+    cache_directory().mkdir(parents=True, exist_ok=True)
+    with (cache_directory() / "setup.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # checkouts share the cache
+        _prepare(dev=dev)
+    _link()
+
+
+def _todo(*, dev: bool) -> list[str]:
+    names = ["main", "dev"] if dev else ["main"]
+    stamps = env.Stamps(env.MAIN)
+    left = [name for name in names if not stamps.has(name, env.digest_of(env.LOCKS[name]))]
+    if not (env.MAIN / "bin" / "portico").exists():
+        left = names
+    models = env.Stamps(env.MODELS)
+    if not models.has("environment", env.digest_of(env.MODELS_LOCK)):
+        left.append("models-environment")
+    if not models.has("models", _models_digest()):
+        left.append("models")
+    if golang.missing():
+        left.append("binaries")
+    return left
+
+
+def _prepare(*, dev: bool) -> None:
+    todo = _todo(dev=dev)
+    system.check_machine()
+    packages = system.missing_packages()
+    if packages and not system.apt_install(packages):
+        raise SetupFailed(
+            f"certificates of the registries are missing: sudo apt install {' '.join(packages)}"
+        )
+    python = interpreter.provide()
+    say(f"Python {'.'.join(map(str, python.version))} at {python.path}")
+    uv = env.provide_uv([python])
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        builds = beside.submit(golang.provide, uv)
+        _environments(todo, python, uv)
+        builds.result()
+
+
+def _environments(todo: list[str], python: interpreter.Interpreter, uv: Path) -> None:
+    for name in ("main", "dev"):
+        if name in todo:
+            with step(f"packages of {env.LOCKS[name].name} installed"):
+                env.make_environment(env.MAIN, python, uv)
+                env.install(uv, env.MAIN, env.LOCKS[name])
+                env.put_checkout_on_path()
+            env.Stamps(env.MAIN).put(name, env.digest_of(env.LOCKS[name]))
+    if "models-environment" in todo:
+        with step("environment of the models installed"):
+            env.make_environment(env.MODELS, python, uv)
+            env.install(uv, env.MODELS, env.MODELS_LOCK, "--no-deps")
+        env.Stamps(env.MODELS).put("environment", env.digest_of(env.MODELS_LOCK))
+    if "models" in todo or "models-environment" in todo:
+        _build_models()
+
+
+def _build_models() -> None:
+    """Fill the cache that every home takes its models from."""
+    with step("models built"), tempfile.TemporaryDirectory(dir=cache_directory()) as home:
+        run((env.MODELS / "bin" / "python", "-m", "triton_models.build", "--home", home), cwd=CHECKOUT)
+    env.Stamps(env.MODELS).put("models", _models_digest())
+
+
+def _models_digest() -> str:
+    folder = CHECKOUT / "triton_models"
+    kinds = (".py", ".yaml", ".pbtxt", ".lock")
+    return env.digest_of(*sorted(path for path in folder.rglob("*") if path.suffix in kinds))
+
+
+def _link() -> None:
+    """`portico` in the usual folder for programs, unless another program has that name."""
+    folder = Path("/usr/local/bin") if os.geteuid() == 0 else Path("~/.local/bin").expanduser()
+    link, target = folder / LINK_NAME, env.MAIN / "bin" / LINK_NAME
+    if link.is_symlink() and link.resolve() == target.resolve():
+        return
+    if link.exists():
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+    except OSError as error:
+        say(f"{link} could not be made ({error.strerror}); use .venv/bin/portico")
