@@ -65,6 +65,14 @@ def write_bundle(home: Home, token: str, opa: Path) -> Bundle:
 
     Raises `Misconfigured` (naming file and line) when one of the user's rules cannot be used.
     """
+    revision, content = build_bundle(home, token, opa)
+    path = bundle_path(home)
+    _replace(path, content, beside=home.run / f".opa-bundle.{os.getpid()}")
+    return Bundle(path, revision)
+
+
+def build_bundle(home: Home, token: str, opa: Path) -> tuple[str, bytes]:
+    """The revision and the `.tar.gz`. Raises as `write_bundle` does."""
     sources = shipped_sources()
     own = own_sources(home)
     if own:
@@ -77,9 +85,7 @@ def write_bundle(home: Home, token: str, opa: Path) -> Bundle:
         "system/door/data.json": _json(door),
         ".manifest": _json({"revision": revision, "roots": [""], "rego_version": 1}),
     }
-    path = bundle_path(home)
-    _replace(path, pack(sources | made), beside=home.run / f".opa-bundle.{os.getpid()}")
-    return Bundle(path, revision)
+    return revision, pack(sources | made)
 
 
 class PolicyWatcher:

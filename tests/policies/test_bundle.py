@@ -28,20 +28,42 @@ from tests.policies.opa_server import TOKEN, opa_binary
 GOOD = 'package portico.user.inbound\n\ndeny contains "not today" if input.actor.id == "person-1"\n'
 REFUSED = {
     "does not parse": ("package portico.user.inbound\n\ndeny contains if {\n", 3, "unexpected"),
-    "unknown function": ("package portico.user.tool\n\ndeny if nonsense(input)\n", 3, "undefined function nonsense"),
+    "unknown function": (
+        "package portico.user.tool\n\ndeny if nonsense(input)\n",
+        3,
+        "undefined function nonsense",
+    ),
     "reaches the network": ('package portico.user.tool\n\nask if http.send({"url": "x"})\n', 3, "http.send"),
-    "resolves names": ('package portico.user.tool\n\nask if net.lookup_ip_addr("x")\n', 3, "net.lookup_ip_addr"),
-    "reads the environment": ("package portico.user.tool\n\nask if opa.runtime().env.HOME\n", 3, "opa.runtime"),
+    "resolves names": (
+        'package portico.user.tool\n\nask if net.lookup_ip_addr("x")\n',
+        3,
+        "net.lookup_ip_addr",
+    ),
+    "reads the environment": (
+        "package portico.user.tool\n\nask if opa.runtime().env.HOME\n",
+        3,
+        "opa.runtime",
+    ),
     "logs what people say": ("package portico.user.tool\n\nask if {\n\tprint(input)\n}\n", 4, "print"),
-    "a shipped package": ("package portico.inbound\n\nallow contains \"me\" if true\n", 1, "portico.user"),
+    "a shipped package": ('package portico.inbound\n\nallow contains "me" if true\n', 1, "portico.user"),
     "the door's package": ("package system.authz\n\nallow if true\n", 1, "portico.user"),
     "a misspelt question": ("package portico.user.inbund\n\ndeny if true\n", 1, "portico.user"),
-    "says nothing": ("package portico.user.inbound\n\nallow contains \"me\" if true\n", 1, "neither `deny` nor `ask`"),
-    "goes in circles": (
-        'package portico.user.tool\n\nask if data.portico.tool.decision.effect == "allow"\n', 3, "recursive",
+    "says nothing": (
+        'package portico.user.inbound\n\nallow contains "me" if true\n',
+        1,
+        "neither `deny` nor `ask`",
     ),
-    "says two things": ('package portico.user.tool\n\nask := "a"\n\nask contains "b" if true\n', 3, "conflict"),
-}  # fmt: skip
+    "goes in circles": (
+        'package portico.user.tool\n\nask if data.portico.tool.decision.effect == "allow"\n',
+        3,
+        "recursive",
+    ),
+    "says two things": (
+        'package portico.user.tool\n\nask := "a"\n\nask contains "b" if true\n',
+        3,
+        "conflict",
+    ),
+}
 
 
 @pytest.fixture
