@@ -58,6 +58,14 @@ class Inbox:
 
         return await self._db.write(work, durable=True)
 
+    async def turn_of(self, conversation_id: str, key: str) -> str | None:
+        """The turn that owns a key, if the event has arrived."""
+
+        def work(connection: Connection) -> str | None:
+            return next(iter(_owners(connection, conversation_id, (key,))), None)
+
+        return await self._db.read(work)
+
     async def prune(self, before: float) -> int:
         """Forget keys that were claimed before that time; how many. Others get their turn in between."""
         pruned = 0

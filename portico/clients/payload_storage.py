@@ -1,0 +1,92 @@
+"""Large Temporal payloads in S3. They are ciphertext already: the codec runs before they are put away."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from temporalio.contrib.aws.s3driver import S3StorageDriver, S3StorageDriverClient
+from temporalio.converter import ExternalStorage
+
+from portico.connections import Connections
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+THRESHOLD_BYTES = 256 * 1024
+REGION = "us-east-1"
+_THREADS = 4
+
+T = TypeVar("T")
+
+
+def payload_storage(connections: Connections) -> ExternalStorage:
+    """What the data converter needs to keep payloads over 256 KiB out of Temporal's database."""
+    driver = S3StorageDriver(_Boto3Client(connections), connections.bucket)
+    return ExternalStorage(drivers=[driver], payload_size_threshold=THRESHOLD_BYTES)
+
+
+class _Boto3Client(S3StorageDriverClient):
+    """boto3 in a few threads; imported and connected when the first large payload comes."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="payloads")
+        self._making = threading.Lock()
+        self._client: S3Client | None = None
+
+    async def put_object(self, *, bucket: str, key: str, data: bytes) -> None:
+        await self._run(lambda client: client.put_object(Bucket=bucket, Key=key, Body=data))
+
+    async def object_exists(self, *, bucket: str, key: str) -> bool:
+        return await self._run(lambda client: _exists(client, bucket, key))
+
+    async def get_object(self, *, bucket: str, key: str) -> bytes:
+        return await self._run(lambda client: client.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    async def _run(self, work: Callable[[S3Client], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(self._connected()))
+
+    def _connected(self) -> S3Client:
+        with self._making:
+            if self._client is None:
+                self._client = _make_client(self._connections)
+            return self._client
+
+
+def _make_client(connections: Connections) -> S3Client:
+    """One quick try (Temporal repeats the task), and no proxy, profile or instance role of the environment."""
+    import boto3
+    from botocore.config import Config
+
+    client: S3Client = boto3.client(
+        "s3",
+        endpoint_url=connections.s3_url,
+        aws_access_key_id=connections.s3_access_key,
+        aws_secret_access_key=connections.s3_secret_key.get_secret_value(),
+        region_name=REGION,
+        config=Config(
+            proxies={"http": None, "https": None},
+            connect_timeout=2,
+            read_timeout=15,
+            retries={"total_max_attempts": 1},
+            s3={"addressing_style": "path"},
+            max_pool_connections=_THREADS,
+        ),
+    )
+    return client
+
+
+def _exists(client: S3Client, bucket: str, key: str) -> bool:
+    from botocore.exceptions import ClientError
+
+    try:
+        client.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+            return False
+        raise
+    return True

@@ -1,0 +1,76 @@
+"""Events that could not be worked off, kept whole with their cause, so that a person can try them again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from portico.storage.connection import Connection
+from portico.storage.database import Database
+
+CAUSE_LENGTH = 500
+_COLUMNS = "id, conversation_id, turn_id, channel, account, code, cause, event_json, created_at, closed_at, closed_how"
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """`code` is the error's; `cause` is short and carries no content; `event_json` is the whole envelope."""
+
+    id: str
+    conversation_id: str
+    turn_id: str
+    channel: str
+    account: str
+    code: str
+    cause: str
+    event_json: str
+    created_at: float
+    closed_at: float | None = None
+    closed_how: str = ""
+
+
+class DeadLetters:
+    def __init__(self, db: Database, *, clock: Callable[[], float] = time.time) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def add(self, letter: DeadLetter) -> None:
+        """Keep it, durably; one that is there already stays as it is."""
+        values = vars(letter) | {"cause": letter.cause[:CAUSE_LENGTH]}
+        marks = ", ".join("?" for _ in values)
+        statement = f"INSERT INTO dead_letters ({_COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+
+        def work(connection: Connection) -> None:
+            connection.execute(statement, tuple(values.values()))
+
+        await self._db.write(work, durable=True)
+
+    async def list(self, open_only: bool = True, *, limit: int = 1000) -> tuple[DeadLetter, ...]:
+        """The newest letters, newest first."""
+        where = "closed_at IS NULL" if open_only else "1 = 1"
+        return await self._fetch(f"{where} ORDER BY created_at DESC, id LIMIT ?", (limit,))
+
+    async def get(self, letter_id: str) -> DeadLetter | None:
+        found = await self._fetch("id = ?", (letter_id,))
+        return found[0] if found else None
+
+    async def close(self, letter_id: str, how: str) -> bool:
+        """False where there is none, or it is closed: who closes it first is the one who retries it."""
+        now = self._clock()
+
+        def work(connection: Connection) -> bool:
+            change = (
+                "UPDATE dead_letters SET closed_at = ?, closed_how = ? WHERE id = ? AND closed_at IS NULL"
+            )
+            return connection.execute(change, (now, how, letter_id)).rowcount == 1
+
+        return await self._db.write(work, durable=True)
+
+    async def _fetch(self, where: str, values: tuple[Any, ...]) -> tuple[DeadLetter, ...]:
+        def work(connection: Connection) -> tuple[DeadLetter, ...]:
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM dead_letters WHERE {where}", values)
+            return tuple(DeadLetter(*row) for row in rows)
+
+        return await self._db.read(work)

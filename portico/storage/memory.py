@@ -1,0 +1,172 @@
+"""What was said in a conversation: written after the reply, read as context of the next turn and by the chat page.
+
+The page's history joins three places: remembered lines, messages that no turn has remembered yet, and replies
+that were sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from portico.storage.connection import Connection
+from portico.storage.database import Database
+
+_END_OF_TIME = 1e18
+Role = Literal["user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that was said. `quotes` is the id of the message that it answers."""
+
+    role: Role
+    text: str
+    at: float
+    quotes: str = ""
+
+
+@dataclass(frozen=True)
+class HistoryLine:
+    """A line as the chat page shows it. A reply has a `seq` and the `payload` (JSON) that was delivered."""
+
+    role: Role
+    text: str
+    at: float
+    turn_id: str
+    message_id: str = ""
+    quotes: str = ""
+    seq: int = 0
+    payload: str = ""
+
+
+@dataclass(frozen=True)
+class ConversationSummary:
+    id: str
+    channel: str
+    account: str
+    chat: str
+    title: str
+    last_at: float
+    last_seq: int
+
+
+class Memory:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def remember(self, conversation_id: str, turn_id: str, lines: Sequence[Line]) -> None:
+        """Keep the lines of a turn, once; the message that waited in the inbox is replaced by them."""
+
+        def work(connection: Connection) -> None:
+            turn = (conversation_id, turn_id)
+            known = "SELECT 1 FROM memory WHERE conversation_id = ? AND turn_id = ? LIMIT 1"
+            if connection.execute(known, turn).fetchone() is None:
+                _insert_lines(connection, conversation_id, turn_id, lines)
+            if any(line.role == "user" for line in lines):
+                connection.execute(
+                    "DELETE FROM inbox_messages WHERE conversation_id = ? AND turn_id = ?", turn
+                )
+
+        await self._db.write(work)
+
+    async def recent(self, conversation_id: str, limit: int) -> tuple[Line, ...]:
+        """The newest lines, oldest first."""
+
+        def work(connection: Connection) -> tuple[Line, ...]:
+            rows = connection.execute(
+                "SELECT role, text, at, quotes FROM memory WHERE conversation_id = ? ORDER BY at DESC, id DESC LIMIT ?",
+                (conversation_id, limit),
+            ).fetchall()
+            return tuple(Line(*row) for row in reversed(rows))
+
+        return await self._db.read(work)
+
+    async def history(
+        self, conversation_id: str, before: float | None = None, limit: int = 50
+    ) -> tuple[HistoryLine, ...]:
+        """The newest lines before a time, oldest first; give the first line's `at` to see what came earlier."""
+        page = (conversation_id, _END_OF_TIME if before is None else before, limit)
+
+        def work(connection: Connection) -> list[HistoryLine]:
+            return [
+                *_remembered(connection, page),
+                *_waiting(connection, page),
+                *_delivered(connection, page),
+            ]
+
+        lines = await self._db.read(work)
+        lines.sort(key=lambda line: (line.at, line.seq))
+        return tuple(lines[-limit:])
+
+    async def conversations(
+        self, channel: str, limit: int = 50, *, chat_prefix: str = ""
+    ) -> tuple[ConversationSummary, ...]:
+        """The conversations of a channel, the one used last first. `chat_prefix` narrows to chats that begin so."""
+
+        def work(connection: Connection) -> tuple[ConversationSummary, ...]:
+            where = "channel = ? AND substr(chat, 1, ?) = ? ORDER BY last_at DESC LIMIT ?"
+            return _summaries(connection, where, (channel, len(chat_prefix), chat_prefix, limit))
+
+        return await self._db.read(work)
+
+    async def conversation(self, conversation_id: str) -> ConversationSummary | None:
+        found = await self._db.read(lambda connection: _summaries(connection, "id = ?", (conversation_id,)))
+        return found[0] if found else None
+
+
+def _insert_lines(connection: Connection, conversation_id: str, turn_id: str, lines: Sequence[Line]) -> None:
+    message = connection.execute(
+        "SELECT message_id FROM inbox_messages WHERE conversation_id = ? AND turn_id = ?",
+        (conversation_id, turn_id),
+    ).fetchone()
+    for number, line in enumerate(lines):
+        message_id = message["message_id"] if message is not None and line.role == "user" else ""
+        row = connection.execute(
+            "INSERT INTO memory (conversation_id, turn_id, line, role, text, quotes, message_id, at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+            (conversation_id, turn_id, number, line.role, line.text, line.quotes, message_id, line.at),
+        ).fetchone()
+        connection.execute("INSERT INTO memory_words (rowid, text) VALUES (?, ?)", (row["id"], line.text))
+
+
+def _remembered(connection: Connection, page: tuple[str, float, int]) -> list[HistoryLine]:
+    """What a turn sent is shown from the outbox, as it was delivered, and not a second time from memory."""
+    rows = connection.execute(
+        "SELECT role, text, at, turn_id, message_id, quotes FROM memory WHERE conversation_id = ? AND at < ? "
+        "AND (role = 'user' OR NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.turn_id = memory.turn_id "
+        "AND outbox.conversation_id = memory.conversation_id AND outbox.state = 'sent')) "
+        "ORDER BY at DESC, id DESC LIMIT ?",
+        page,
+    )
+    return [HistoryLine(*row) for row in rows]
+
+
+def _waiting(connection: Connection, page: tuple[str, float, int]) -> list[HistoryLine]:
+    rows = connection.execute(
+        "SELECT text, at, turn_id, message_id FROM inbox_messages WHERE conversation_id = ? AND at < ? "
+        "ORDER BY at DESC LIMIT ?",
+        page,
+    )
+    return [HistoryLine("user", *row) for row in rows]
+
+
+def _delivered(connection: Connection, page: tuple[str, float, int]) -> list[HistoryLine]:
+    rows = connection.execute(
+        "SELECT finished_at, turn_id, seq, payload FROM outbox WHERE conversation_id = ? AND state = 'sent' "
+        "AND finished_at < ? ORDER BY finished_at DESC, seq DESC LIMIT ?",
+        page,
+    )
+    return [
+        HistoryLine("assistant", "", at, turn_id, seq=seq, payload=payload)
+        for at, turn_id, seq, payload in rows
+    ]
+
+
+def _summaries(
+    connection: Connection, where: str, values: tuple[Any, ...]
+) -> tuple[ConversationSummary, ...]:
+    columns = "id, channel, account, chat, title, last_at, last_seq"
+    rows = connection.execute(f"SELECT {columns} FROM conversations WHERE {where}", values)
+    return tuple(ConversationSummary(*row) for row in rows)

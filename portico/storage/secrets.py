@@ -1,0 +1,46 @@
+"""Tokens of platforms and routes, by name: the settings say `secret:NAME`, the database holds the value."""
+
+from __future__ import annotations
+
+import time
+
+from portico.storage.connection import Connection
+from portico.storage.database import Database
+
+
+class SecretStore:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def set(self, name: str, value: str) -> None:
+        values = (name, value, time.time())
+
+        def work(connection: Connection) -> None:
+            connection.execute(
+                "INSERT INTO secrets (name, value, set_at) VALUES (?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET value = excluded.value, set_at = excluded.set_at",
+                values,
+            )
+
+        await self._db.write(work, durable=True)
+
+    async def get(self, name: str) -> str | None:
+        def work(connection: Connection) -> str | None:
+            row = connection.execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()
+            return str(row["value"]) if row is not None else None
+
+        return await self._db.read(work)
+
+    async def names(self) -> tuple[str, ...]:
+        def work(connection: Connection) -> tuple[str, ...]:
+            return tuple(row["name"] for row in connection.execute("SELECT name FROM secrets ORDER BY name"))
+
+        return await self._db.read(work)
+
+    async def delete(self, name: str) -> bool:
+        """False where there was none."""
+
+        def work(connection: Connection) -> bool:
+            return connection.execute("DELETE FROM secrets WHERE name = ?", (name,)).rowcount == 1
+
+        return await self._db.write(work, durable=True)
