@@ -11,7 +11,7 @@ from portico.crypto import Keyring, open_keyring
 from portico.home import Home
 from portico.storage.database import Database
 
-MASTER = bytes(range(32))
+from tests.portico.storage.support import MASTER
 
 
 @pytest.fixture

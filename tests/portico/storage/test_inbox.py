@@ -60,5 +60,7 @@ async def test_a_claim_lists_the_conversation_once(db: Database) -> None:
     ref = ConversationRef(id="c", channel="web", account="default", chat="x")
     await inbox.claim("c", ("u1",), "t1", now=1, text="first words", ref=ref)
     await inbox.claim("c", ("u2",), "t2", now=2, text="later words", ref=ref)
-    rows = await db.read(lambda connection: connection.execute("SELECT title, last_at FROM conversations").fetchall())
+    rows = await db.read(
+        lambda connection: connection.execute("SELECT title, last_at FROM conversations").fetchall()
+    )
     assert [tuple(row) for row in rows] == [("first words", 2.0)]

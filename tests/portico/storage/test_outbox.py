@@ -17,8 +17,12 @@ def rows(turn: str = "t1", parts: int = 1, conversation: str = "c") -> list[NewR
     return [NewRow(conversation, turn, part, "sendMessage", "{}", "d1") for part in range(parts)]
 
 
-async def begin(outbox: Outbox, row: OutboxRow, *, rates: Rates = FREE, now: float = 1, chat: str = "chat") -> Begun:
-    return await outbox.begin(row.row_id, attempt=row.attempt, rates=rates, account_key="a", chat_key=chat, now=now)
+async def begin(
+    outbox: Outbox, row: OutboxRow, *, rates: Rates = FREE, now: float = 1, chat: str = "chat"
+) -> Begun:
+    return await outbox.begin(
+        row.row_id, attempt=row.attempt, rates=rates, account_key="a", chat_key=chat, now=now
+    )
 
 
 async def sending(outbox: Outbox, new: Sequence[NewRow] | None = None) -> OutboxRow:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from portico.contracts import ConversationRef
+from portico.storage.database import Database
+from portico.storage.inbox import Inbox
+from portico.storage.memory import Line, Memory
+from portico.storage.outbox import Outbox
+from portico.storage.outbox_rows import NewRow
+
+
+def said(text: str, at: float) -> list[Line]:
+    return [Line("user", text, at), Line("assistant", f"re: {text}", at + 1, quotes="m1")]
+
+
+async def test_a_turn_is_remembered_once(db: Database) -> None:
+    memory = Memory(db)
+    await memory.remember("c", "t1", said("one", 1))
+    await memory.remember("c", "t1", said("one", 1))
+    await memory.remember("c", "t2", said("two", 3))
+    await memory.remember("d", "t3", said("elsewhere", 2))
+    assert [line.text for line in await memory.recent("c", 10)] == ["one", "re: one", "two", "re: two"]
+    assert [line.text for line in await memory.recent("c", 2)] == ["two", "re: two"]
+    assert (await memory.recent("c", 1))[0].quotes == "m1"
+
+
+async def test_words_are_indexed_with_the_lines(db: Database) -> None:
+    await Memory(db).remember("c", "t1", said("the heron stands in the reeds", 1))
+    query = "SELECT count(*) AS hits FROM memory_words WHERE memory_words MATCH 'heron'"
+    assert (await db.read(lambda connection: connection.execute(query).fetchone()))["hits"] == 2
+
+
+async def test_history_shows_a_message_before_and_after_it_is_remembered_once(db: Database) -> None:
+    inbox, outbox, memory = Inbox(db), Outbox(db), Memory(db)
+    await inbox.claim("c", ("k1",), "t1", now=1, text="hello", message_id="m1")
+    [waiting] = await memory.history("c")
+    assert (waiting.role, waiting.text, waiting.turn_id, waiting.message_id) == ("user", "hello", "t1", "m1")
+
+    await outbox.prepare_sent([NewRow("c", "t1", 0, "reply", '{"parts":[]}')], now=2)
+    await memory.remember("c", "t1", [Line("user", "hello", 1), Line("assistant", "hi", 2)])
+    user, reply = await memory.history("c")
+    assert user == waiting
+    assert (reply.role, reply.seq, reply.turn_id, reply.payload) == ("assistant", 1, "t1", '{"parts":[]}')
+
+
+async def test_history_shows_a_reply_that_has_no_outbox_row_from_memory(db: Database) -> None:
+    memory = Memory(db)
+    await memory.remember("c", "t1", said("one", 1))
+    assert [line.text for line in await memory.history("c")] == ["one", "re: one"]
+
+
+async def test_history_hides_what_was_not_sent(db: Database) -> None:
+    await Outbox(db).prepare([NewRow("c", "t1", 0, "reply", "{}")], now=2)
+    assert await Memory(db).history("c") == ()
+
+
+async def test_history_is_read_page_by_page(db: Database) -> None:
+    inbox, outbox, memory = Inbox(db), Outbox(db), Memory(db)
+    for n in range(30):
+        await inbox.claim("c", (f"k{n}",), f"t{n}", now=10 * n, text=f"q{n}")
+        await outbox.prepare_sent([NewRow("c", f"t{n}", 0, "reply", f"a{n}")], now=10 * n + 1)
+        if n % 2:
+            await memory.remember("c", f"t{n}", said(f"q{n}", 10 * n))
+    pages, before = [], None
+    while page := await memory.history("c", before, limit=7):
+        pages[:0] = page
+        before = page[0].at
+    assert [line.text or line.payload for line in pages] == [f"{kind}{n}" for n in range(30) for kind in "qa"]
+
+
+async def test_conversations_of_a_channel_newest_first(db: Database) -> None:
+    inbox, memory = Inbox(db), Memory(db)
+    for n, chat in enumerate(("ann/1", "ann/2", "bob/1")):
+        ref = ConversationRef(id=f"c{n}", channel="web", account="default", chat=chat)
+        await inbox.claim(ref.id, ("k",), f"t{n}", now=n, text=f"about {n}", ref=ref)
+    listed = await memory.conversations("web", chat_prefix="ann/")
+    assert [(one.id, one.title) for one in listed] == [("c1", "about 1"), ("c0", "about 0")]
+    assert len(await memory.conversations("web")) == 3
+    assert await memory.conversations("telegram") == ()
+    one = await memory.conversation("c2")
+    assert one is not None
+    assert one.chat == "bob/1"
