@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import aiohttp
 import orjson
-from opa_client.opa_async import AsyncOpaClient  # type: ignore[import-untyped]
+from opa_client.opa_async import AsyncOpaClient
 from pydantic import SecretStr, ValidationError
 
 from portico.contracts import Decision, Effect

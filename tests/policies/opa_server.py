@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portico.embedded.binaries import find_binary
-from portico.embedded.bundle import bundle_path, opa_command
+from portico.embedded.bundle import OPA_ENVIRONMENT, bundle_path, opa_command
 from portico.home import Home
 
 TOKEN = "the-token-of-this-test"
@@ -63,7 +63,9 @@ def running_opa(home: Home) -> Iterator[OpaServer]:
         port = door.getsockname()[1]
     log = home.root / "opa.log"
     with log.open("wb") as sink:
-        process = subprocess.Popen(opa_command(opa_binary(), home, port), env={}, stdout=sink, stderr=sink)
+        process = subprocess.Popen(
+            opa_command(opa_binary(), home, port), env=OPA_ENVIRONMENT, stdout=sink, stderr=sink
+        )
     server = OpaServer(home, port, process, log)
     try:
         _wait(server)

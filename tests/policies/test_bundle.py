@@ -121,6 +121,15 @@ def test_the_watcher_sees_new_changed_and_deleted_rules(home: Home) -> None:
     assert len(set(revisions)) == 3
 
 
+def test_the_same_bundle_is_not_written_again(home: Home) -> None:
+    assert write_bundle(home, TOKEN, opa_binary()).changed
+    before = bundle_path(home).stat()
+    again = write_bundle(home, TOKEN, opa_binary())
+    assert not again.changed
+    assert bundle_path(home).stat().st_ino == before.st_ino
+    assert PolicyWatcher(home, TOKEN, opa_binary()).poll() is None
+
+
 def test_the_same_rules_make_the_same_bundle(tmp_path: Path) -> None:
     contents = []
     for name in ("a", "b"):
