@@ -136,10 +136,10 @@ def _make_encoders(folder: Path) -> None:
     say("checking the encoder's weights")
     for name, expected in WEIGHTS.items():
         store.verify(source / name, expected)
-    say("writing the FP32 encoder")
-    onnx.save(graph.encoder_graph(load_file(source / "model.safetensors")), folder / "fp32.onnx")
-    say("quantizing it to INT8")
-    graph.quantize(folder / "fp32.onnx", folder / "int8.onnx")
+    weights = load_file(source / "model.safetensors")
+    for name, writer in (("fp32", graph.GraphWriter()), ("int8", graph.Int8Writer())):
+        say(f"writing the {name.upper()} encoder")
+        onnx.save(graph.encoder_graph(weights, writer), folder / f"{name}.onnx")
     shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 WIDTH = 384
 MAX_PIECES = 256
-# One run holds at most this many pieces, padding included: its intermediates then stay below 40 MiB.
-RUN_PIECES = 2_048
+# One run holds at most this many pieces, padding included: its intermediates then stay below 20 MiB.
+RUN_PIECES = 1_024
 
 
 class Encoder:

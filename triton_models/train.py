@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Floats = np.ndarray[Any, np.dtype[np.float32]]
 
-DECAY = 2e-4
+DECAY = 5e-5
 STEPS = 600
 FOLDS = 5
 THRESHOLDS = np.arange(0.20, 0.71, 0.02)

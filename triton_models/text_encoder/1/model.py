@@ -8,7 +8,7 @@ from typing import Any
 from triton_models.encoder import Encoder
 from triton_models.plumbing import answer
 
-THREADS = 1
+THREADS = 2  # documents come in batches
 
 
 class TritonPythonModel:

@@ -11,7 +11,7 @@ from triton_models.encoder import Encoder
 from triton_models.head import load_head
 from triton_models.plumbing import answer
 
-THREADS = 1
+THREADS = 1  # one short text gains nothing from a second, and the worker needs the core
 
 
 class TritonPythonModel:
