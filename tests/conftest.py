@@ -1,0 +1,51 @@
+"""Fixtures that every folder of tests may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import INNER, RunningStack
+
+MakeStack = Callable[..., RunningStack]
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """The whole embedded stack, started once for all tests; leave it as you found it."""
+    running = RunningStack(tmp_path_factory.mktemp("stack"))
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def inner_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """Temporal, OPA, S3 and Triton without our own processes, started once for all tests."""
+    running = RunningStack(tmp_path_factory.mktemp("inner"), only=INNER)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def make_stack(tmp_path: Path) -> Iterator[MakeStack]:
+    """Make stacks of the test's own: `make_stack(only=("opa",), settings=TOML, start=True)`."""
+    made: list[RunningStack] = []
+
+    def make(*, settings: str = "", only: tuple[str, ...] = (), start: bool = True) -> RunningStack:
+        running = RunningStack(tmp_path / f"home{len(made)}", settings=settings, only=only)
+        made.append(running)
+        if start:
+            running.start()
+        return running
+
+    yield make
+    for running in made:
+        running.stop()
