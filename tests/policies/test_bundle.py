@@ -107,12 +107,11 @@ def test_the_watcher_sees_new_changed_and_deleted_rules(home: Home) -> None:
     watcher = PolicyWatcher(home, TOKEN, opa_binary())
     seen = [watcher.poll()]
     assert watcher.poll() is None
-    for action in (
-        lambda path: path.write_text(GOOD),
-        lambda path: path.write_text(GOOD.replace("today", "now")),
-        lambda path: path.unlink(),
-    ):
-        action(home.policies / "mine.rego")
+    for content in (GOOD, GOOD.replace("today", "now"), None):
+        if content:
+            (home.policies / "mine.rego").write_text(content)
+        else:
+            (home.policies / "mine.rego").unlink()
         seen.append(watcher.poll())
         assert watcher.poll() is None
     revisions = [report.revision for report in seen if report]

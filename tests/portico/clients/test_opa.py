@@ -33,7 +33,7 @@ from tests.policies.opa_server import TOKEN, OpaServer, opa_binary, running_opa
 GATE = "/v1/data/system/gate/answers/inbound"
 RELOAD_S = 2.0
 CONVERSATION = ConversationRef(id="conversation-1", channel="telegram", account="default", chat="chat-1")
-ACTIONS = {
+ACTIONS: dict[str, InboundAction | ModelAction | EgressAction | ToolAction] = {
     "inbound": InboundAction(kind="text"),
     "model": ModelAction(route="main", locality="local"),
     "egress": EgressAction(
@@ -295,12 +295,16 @@ async def test_a_damaged_or_deleted_bundle_leaves_the_last_one_in_force(
     home: Home, opa: OpaServer, client: PolicyClient
 ) -> None:
     before = await client.revision()
-    for damage in (lambda path: path.write_bytes(path.read_bytes()[:200]), lambda path: path.unlink()):
+    for damage in (_cut_short, Path.unlink):
         seen = _failed_loads(opa)
         damage(bundle_path(home))
         await _until_another_failed_load(opa, seen)
         decision = await client.decide("inbound", asked("inbound"))
         assert decision.allowed and decision.revision == before
+
+
+def _cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
 
 
 def _failed_loads(opa: OpaServer) -> int:
