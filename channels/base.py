@@ -65,7 +65,9 @@ class Received:
 class AccountSettings(Table):
     """What every account can be told, whatever its channel."""
 
-    admit: Literal["paired", "anyone"] = Field("paired", description="who may talk: people who paired, or anyone")
+    admit: Literal["paired", "anyone"] = Field(
+        "paired", description="who may talk: people who paired, or anyone"
+    )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, cast, get_args
 
 from pydantic import SecretStr, ValidationError
@@ -62,7 +62,7 @@ def descriptor(name: str) -> Descriptor:
     raise NotFound(f"the channel {name[:64]}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(name: str) -> Channel:
     """The channel, imported when it is first used. Raises `NotFound`."""
     return cast(Channel, importlib.import_module(descriptor(name).module).CHANNEL)
@@ -72,7 +72,8 @@ def accounts(settings: Settings, resolve: Resolve) -> Accounts:
     """Raises `Misconfigured` with one line for each mistake in `[channels.*.*]`."""
     found: dict[tuple[str, str], Account] = {}
     mistakes: list[str] = []
-    for channel, tables in {"web": {"default": {}}, **settings.channels}.items():
+    configured = {**settings.channels, "web": {"default": {}, **settings.channels.get("web", {})}}
+    for channel, tables in configured.items():
         for name, table in tables.items():
             try:
                 found[(channel, name)] = _account(settings, channel, name, table, resolve)
@@ -110,8 +111,12 @@ def _value(model: type[AccountSettings], where: str, key: str, value: Any, resol
         except Misconfigured as error:
             raise Misconfigured(f"{where}.{key}: {error.message}") from None
     secret = f"{where.removeprefix('channels.').replace('.', '-')}-{key}"
-    log.warning("channels.literal_secret", key=f"{where}.{key}", move_it_with=f"portico secrets set {secret}",
-                then_write=f'{key} = "secret:{secret}"')
+    log.warning(
+        "channels.literal_secret",
+        key=f"{where}.{key}",
+        move_it_with=f"portico secrets set {secret}",
+        then_write=f'{key} = "secret:{secret}"',
+    )
     return value
 
 

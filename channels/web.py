@@ -32,6 +32,11 @@ class _Body(BaseModel):
     sent_at: float = 0.0
 
 
+def dedup_key(id: str, *, account: str = "default") -> str:
+    """What makes a message sent twice one turn."""
+    return f"web:{account}:{id}"
+
+
 def event(
     *,
     id: str,
@@ -51,7 +56,7 @@ def event(
         channel="web",
         account=account,
         chat=conversation,
-        dedup_keys=(f"web:{account}:{id}",),
+        dedup_keys=(dedup_key(id, account=account),),
         received_at=now,
         body=body.model_dump(),
         attachments=attachments,

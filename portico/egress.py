@@ -145,7 +145,9 @@ class _Backend(httpcore2.AsyncNetworkBackend):
             # The owner's own names go to the proxy as names: where one is needed, local DNS is often wrong.
             target = host if allowed else (await self._checked(host, port, timeout))[0]
             return await self._proxy.tunnel(self._wire, target, port, timeout)
-        addresses = await self._found(host, port, timeout) if allowed else await self._checked(host, port, timeout)
+        addresses = (
+            await self._found(host, port, timeout) if allowed else await self._checked(host, port, timeout)
+        )
         return await self._dial(addresses, port, timeout, local_address, socket_options)
 
     async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore2.AsyncNetworkStream:

@@ -133,12 +133,16 @@ def _verify(request: RawRequest, account: Account) -> None:
     headers = request.headers
     message_id = headers.get("webhook-id", "")
     timestamp = headers.get("webhook-timestamp", "")
-    signatures = [item for item in headers.get("webhook-signature", "").split(" ") if _SIGNATURE.fullmatch(item)]
+    signatures = [
+        item for item in headers.get("webhook-signature", "").split(" ") if _SIGNATURE.fullmatch(item)
+    ]
     if not _WELL_FORMED_ID.fullmatch(message_id) or not _TIMESTAMP.fullmatch(timestamp) or not signatures:
         raise Refused("hook_headers")
     webhook = Webhook(account.settings.secret.get_secret_value())
     # One at a time, because one signature that is not base64 would hide a good one behind it.
-    if not any(_fits(webhook, request.body, message_id, timestamp, signature) for signature in signatures[:16]):
+    if not any(
+        _fits(webhook, request.body, message_id, timestamp, signature) for signature in signatures[:16]
+    ):
         raise Refused("hook_signature")
 
 

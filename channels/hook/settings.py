@@ -15,7 +15,9 @@ LEAST_SECRET_BYTES = 16
 class HookSettings(AccountSettings):
     secret: SecretStr = Field(description="whsec_ and base64: signs what comes in and what goes out")
     reply_url: str = Field("", description="URL that replies are posted to")
-    rate_per_s: float = Field(0, description="replies a second of the account; 0 switches the limit off", ge=0)
+    rate_per_s: float = Field(
+        0, description="replies a second of the account; 0 switches the limit off", ge=0
+    )
 
     @field_validator("secret")
     @classmethod

@@ -117,7 +117,7 @@ async def _limited(response: httpx2.Response, limit_bytes: int) -> bytes:
 
 
 def _no_file(answer: Answer) -> NotFound | Unavailable | TooLarge:
-    if answer.status == 429 or answer.status >= 500 or answer.ok is None and answer.status == 200:
+    if answer.status == 429 or answer.status >= 500 or (answer.ok is None and answer.status == 200):
         return Unavailable("Telegram", f"status {answer.status}", retry_after_s=answer.retry_after_s)
     if "too big" in answer.description:  # the Bot API gives no code of its own for its limit
         return TooLarge("the attachment", limit_bytes=20 * 1024 * 1024)
@@ -125,7 +125,10 @@ def _no_file(answer: Answer) -> NotFound | Unavailable | TooLarge:
 
 
 def _form(payload: Mapping[str, Any]) -> dict[str, str]:
-    return {key: value if isinstance(value, str) else orjson.dumps(value).decode() for key, value in payload.items()}
+    return {
+        key: value if isinstance(value, str) else orjson.dumps(value).decode()
+        for key, value in payload.items()
+    }
 
 
 def _read(response: httpx2.Response) -> Answer:

@@ -11,7 +11,17 @@ from channels.base import Account, Rates, RawRequest, ReadBlob, Received, Sink
 from channels.telegram import api, listen, parse, render, send
 from channels.telegram.settings import TelegramSettings
 from channels.telegram.wire import UPDATE_KINDS, split_address
-from portico.contracts import Attachment, Ignored, InboundEvent, Message, NotSent, Outgoing, Reply, Sent, Unknown
+from portico.contracts import (
+    Attachment,
+    Ignored,
+    InboundEvent,
+    Message,
+    NotSent,
+    Outgoing,
+    Reply,
+    Sent,
+    Unknown,
+)
 from portico.errors import NotFound, PorticoError
 from portico.logs import logger
 

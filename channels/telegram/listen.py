@@ -53,11 +53,18 @@ class Poller:
         updates = await self._ask()
         if updates is None:
             return
-        self._failures = 0
-        for update in updates:
-            if not await self._hand_over(update):
+        try:
+            done = await self._hand_over(updates)
+        except PorticoError:
+            # One update is refused for good. Alone, each of the others gets through.
+            for update in updates:
+                if not await self._hand_over_alone(update):
+                    return
+        else:
+            if not done:
                 return
-            self._offset = max(self._offset, _id(update) + 1)
+            self._moved_past(updates)
+        self._failures = 0
 
     async def _ask(self) -> list[Any] | None:
         asked = {"offset": self._offset, "timeout": POLL_S, "allowed_updates": list(UPDATE_KINDS)}
@@ -73,34 +80,53 @@ class Poller:
 
     async def _refused(self, answer: api.Answer) -> None:
         if answer.status == 409:
-            log.error("telegram.polled_elsewhere", account=self._account.name, hint="another poller or a webhook")
+            log.error(
+                "telegram.polled_elsewhere", account=self._account.name, hint="another poller or a webhook"
+            )
         elif answer.status in (401, 404):
             log.error("telegram.bad_token", account=self._account.name)
         await self._back_off(f"status {answer.status}", retry_after_s=answer.retry_after_s)
 
-    async def _hand_over(self, update: Any) -> bool:
-        """Whether the update is done with: stored, or of no use to anybody."""
-        events: tuple[InboundEvent, ...] = ()
+    async def _hand_over(self, updates: list[Any]) -> bool:
+        """Whether all are stored. Together, so that conversations do not wait for each other."""
+        events = tuple(event for update in updates for event in self._events(update))
         try:
-            events = received(update, self._account).events
             if events:
                 await self._sink(events)
-        except Unavailable as error:
-            await self._back_off(error.code, retry_after_s=error.retry_after_s)
+        except PorticoError as error:
+            if not error.retryable:
+                raise
+            await self._back_off(error.code, retry_after_s=getattr(error, "retry_after_s", None))
             return False
+        return True
+
+    async def _hand_over_alone(self, update: Any) -> bool:
+        try:
+            if not await self._hand_over([update]):
+                return False
+        except PorticoError as error:
+            log.error(
+                "telegram.update_refused", account=self._account.name, update_id=_id(update), code=error.code
+            )
+        self._moved_past([update])
+        return True
+
+    def _events(self, update: Any) -> tuple[InboundEvent, ...]:
+        try:
+            return received(update, self._account).events
         except Unreadable:
             log.warning("telegram.unreadable_update", account=self._account.name, update_id=_id(update))
-        except PorticoError as error:
-            if error.retryable:
-                await self._back_off(error.code)
-                return False
-            log.error("telegram.update_refused", account=self._account.name, update_id=_id(update), code=error.code)
-        return True
+            return ()
+
+    def _moved_past(self, updates: list[Any]) -> None:
+        self._offset = max([self._offset, *(_id(update) + 1 for update in updates)])
 
     async def _back_off(self, why: str, *, retry_after_s: float | None = None) -> None:
         self._failures += 1
         wait_s = min(FIRST_WAIT_S * 2 ** min(self._failures - 1, 10), LONGEST_WAIT_S)
-        log.warning("telegram.poll_waits", account=self._account.name, why=why, wait_s=retry_after_s or wait_s)
+        log.warning(
+            "telegram.poll_waits", account=self._account.name, why=why, wait_s=retry_after_s or wait_s
+        )
         await self._wait(retry_after_s or wait_s)
 
 

@@ -51,7 +51,8 @@ class Piece(NamedTuple):
 def pieces_of(markdown: str) -> list[Piece]:
     """The pieces of a CommonMark text, without empty lines at its ends."""
     walk = _Walk()
-    for token in _parser().parse(markdown):
+    whole = markdown.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
+    for token in _parser().parse(whole):
         walk.block(token)
     return walk.pieces
 
@@ -223,7 +224,10 @@ def _link(url: str) -> Tag:
 
 def _columns(rows: list[list[str]]) -> str:
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=False)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        for row in rows
+    ]
     return "\n".join(lines)
 
 

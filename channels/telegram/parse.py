@@ -11,7 +11,15 @@ from pydantic import ValidationError
 
 from channels.base import Account, RawRequest, Received
 from channels.telegram.settings import TelegramSettings
-from channels.telegram.wire import CallbackQuery, Entity, File, TelegramMessage, User, read_address, read_update
+from channels.telegram.wire import (
+    CallbackQuery,
+    Entity,
+    File,
+    TelegramMessage,
+    User,
+    read_address,
+    read_update,
+)
 from channels.text import COMMAND
 from portico.contracts import Attachment, Ignored, InboundEvent, Message, MessageKind, Sender
 from portico.errors import Refused, Unreadable

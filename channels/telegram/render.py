@@ -75,7 +75,9 @@ def _card(card: CardPart) -> list[Piece]:
 
 
 def _keyboard(choices: tuple[Choice, ...]) -> list[list[dict[str, str]]]:
-    buttons = [{"text": _label(choice), "callback_data": callback_data(choice.value)} for choice in choices[:BUTTONS]]
+    buttons = [
+        {"text": _label(choice), "callback_data": callback_data(choice.value)} for choice in choices[:BUTTONS]
+    ]
     in_a_row = 3 if all(len(button["text"]) <= SHORT_LABEL for button in buttons) else 1
     return [buttons[start : start + in_a_row] for start in range(0, len(buttons), in_a_row)]
 

@@ -18,16 +18,24 @@ _SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
 class TelegramSettings(AccountSettings):
     token: SecretStr = Field(description="the bot's token, as @BotFather gives it")
     secret: SecretStr | None = Field(
-        None, description="secret of the webhook, 1-256 of A-Z a-z 0-9 _ -; derived from the token when it is missing"
+        None,
+        description="secret of the webhook, 1-256 of A-Z a-z 0-9 _ -; derived from the token when it is missing",
     )
     api_base: str = Field("https://api.telegram.org", description="where the Bot API is reached")
     receive: Literal["auto", "webhook", "poll"] = Field(
-        "auto", description="how updates come in; auto: by webhook when public_url is set, else by long polling"
+        "auto",
+        description="how updates come in; auto: by webhook when public_url is set, else by long polling",
     )
-    rate_per_s: float = Field(30, description="messages a second of the whole account; 0 switches the limit off", ge=0)
-    rate_per_chat_per_s: float = Field(1, description="messages a second of one chat; 0 switches the limit off", ge=0)
+    rate_per_s: float = Field(
+        30, description="messages a second of the whole account; 0 switches the limit off", ge=0
+    )
+    rate_per_chat_per_s: float = Field(
+        1, description="messages a second of one chat; 0 switches the limit off", ge=0
+    )
     burst: int = Field(5, description="messages that a chat may get at once before its rate counts", ge=1)
-    bot_username: str = Field("", description="the bot's name without @; asked from Telegram when it is missing")
+    bot_username: str = Field(
+        "", description="the bot's name without @; asked from Telegram when it is missing"
+    )
     max_connections: int = Field(40, description="deliveries that Telegram may make at once", ge=1, le=100)
 
     @field_validator("token")

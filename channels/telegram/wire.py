@@ -15,7 +15,6 @@ UPDATE_KINDS = ("message", "edited_message", "callback_query")
 """What Telegram is asked for. Others are acknowledged and counted."""
 
 
-
 Int = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Seconds = Annotated[int, Field(ge=0, lt=2**40)]
 
@@ -136,13 +135,19 @@ def read_address(body: dict[str, Any]) -> str:
     forums carry a thread id as well, so only `is_topic_message` tells a topic.
     """
     query = body.get("callback_query")
-    about = body.get("message") or body.get("edited_message") or (query.get("message") if _is_object(query) else None)
+    about = (
+        body.get("message")
+        or body.get("edited_message")
+        or (query.get("message") if _is_object(query) else None)
+    )
     chat = about.get("chat") if _is_object(about) else None
     chat_id = chat.get("id") if _is_object(chat) else None
     if not _is_int(chat_id):
         return ""
     thread = about.get("message_thread_id")
-    return f"{chat_id}:{thread}" if about.get("is_topic_message") is True and _is_int(thread) else str(chat_id)
+    return (
+        f"{chat_id}:{thread}" if about.get("is_topic_message") is True and _is_int(thread) else str(chat_id)
+    )
 
 
 def split_address(chat: str) -> tuple[int | str, int | None]:

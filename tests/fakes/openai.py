@@ -1,0 +1,173 @@
+"""An OpenAI-compatible server with scripted answers: `/v1/models` and `/v1/chat/completions`, streamed or not.
+
+with FakeOpenAI(models=["tiny"]) as model:            # model.url + "/v1" is the base_url
+    model.say("Hello", " there", pause_s=0.05)        # one answer, in these deltas; else it echoes the question
+    model.script("chat", status(500), hang())
+    model.asked[0]["messages"]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from tests.fakes.server import FakeServer, Step, delay, drop, status
+
+__all__ = ["FakeOpenAI", "Said", "delay", "drop", "hang", "status", "too_many"]
+
+
+def hang() -> Step:
+    """Accept the request and never answer."""
+    return Step(delay_s=3600)
+
+
+def too_many(retry_after_s: int) -> Step:
+    error = {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}
+    return Step(status=429, body={"error": error}, headers={"Retry-After": str(retry_after_s)})
+
+
+@dataclass(frozen=True)
+class Said:
+    """One answer. `break_after` closes the connection after so many deltas; `stop_after` then falls silent."""
+
+    deltas: tuple[str, ...]
+    pause_s: float = 0.0
+    break_after: int | None = None
+    stop_after: int | None = None
+
+
+class FakeOpenAI(FakeServer):
+    def __init__(self, *, models: list[str] | None = None, api_key: str = "", port: int = 0) -> None:
+        super().__init__(port=port)
+        self.models = models or ["tiny"]
+        self.api_key = api_key
+        self.asked: list[dict[str, Any]] = []
+        self.open_streams = 0
+        self.broken_off = 0
+        self._answers: deque[Said] = deque()
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.url}/v1"
+
+    def say(
+        self,
+        *deltas: str,
+        pause_s: float = 0.0,
+        break_after: int | None = None,
+        stop_after: int | None = None,
+    ) -> None:
+        """Queue one answer."""
+        self._answers.append(Said(deltas, pause_s, break_after, stop_after))
+
+    def routes(self, app: web.Application) -> None:
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/chat/completions", self._chat)
+
+    async def _models(self, request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "object": "list",
+                "data": [
+                    {"id": name, "object": "model", "created": 0, "owned_by": "tests"} for name in self.models
+                ],
+            }
+        )
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body: dict[str, Any] = await request.json()
+        if self.api_key and request.headers.get("Authorization") != f"Bearer {self.api_key}":
+            return _problem(401, "Incorrect API key provided")
+        with self._changed:
+            self.asked.append(body)
+            self._changed.notify_all()
+        step = self.next_step("chat")
+        if step is not None and step.delay_s:
+            await asyncio.sleep(step.delay_s)
+        if step is not None and step.drop:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        if step is not None and step.status is not None:
+            return web.json_response(
+                step.body or {"error": {"message": "scripted"}}, status=step.status, headers=step.headers
+            )
+        if body.get("model") not in self.models:
+            return _problem(404, "The model does not exist")
+        answer = self._answers.popleft() if self._answers else Said(tuple(_echo(body)))
+        return (
+            await self._stream(request, body, answer)
+            if body.get("stream")
+            else await self._whole(body, answer)
+        )
+
+    async def _whole(self, body: dict[str, Any], answer: Said) -> web.Response:
+        await asyncio.sleep(answer.pause_s * len(answer.deltas))
+        message = {"role": "assistant", "content": "".join(answer.deltas)}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        usage = {
+            "prompt_tokens": 1,
+            "completion_tokens": len(answer.deltas),
+            "total_tokens": 1 + len(answer.deltas),
+        }
+        return web.json_response({**_head(body, "chat.completion"), "choices": [choice], "usage": usage})
+
+    async def _stream(self, request: web.Request, body: dict[str, Any], answer: Said) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        self.open_streams += 1
+        try:
+            await self._deltas(request, response, body, answer)
+        except (ConnectionError, asyncio.CancelledError):
+            self.broken_off += 1
+            raise
+        finally:
+            self.open_streams -= 1
+            self.changed()
+        return response
+
+    async def _deltas(
+        self, request: web.Request, response: web.StreamResponse, body: dict[str, Any], answer: Said
+    ) -> None:
+        head = _head(body, "chat.completion.chunk")
+        await _event(response, {**head, "choices": [_delta({"role": "assistant", "content": ""})]})
+        for number, text in enumerate(answer.deltas):
+            if number == answer.break_after and request.transport is not None:
+                request.transport.abort()
+                return
+            if number == answer.stop_after:
+                await asyncio.sleep(3600)
+            if answer.pause_s:
+                await asyncio.sleep(answer.pause_s)
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError("the reader went away")
+            await _event(response, {**head, "choices": [_delta({"content": text})]})
+        await _event(response, {**head, "choices": [_delta({}, "stop")]})
+        await response.write(b"data: [DONE]\n\n")
+
+
+def _echo(body: dict[str, Any]) -> list[str]:
+    last = body.get("messages", [{}])[-1].get("content", "")
+    return [f"{word} " for word in f"You said: {last}".split()]
+
+
+def _head(body: dict[str, Any], kind: str) -> dict[str, Any]:
+    return {"id": "chatcmpl-test", "object": kind, "created": int(time.time()), "model": body.get("model")}
+
+
+def _delta(delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:
+    return {"index": 0, "delta": delta, "finish_reason": finish}
+
+
+async def _event(response: web.StreamResponse, body: dict[str, Any]) -> None:
+    await response.write(b"data: " + json.dumps(body).encode() + b"\n\n")
+
+
+def _problem(code: int, text: str) -> web.Response:
+    return web.json_response({"error": {"message": text, "type": "invalid_request_error"}}, status=code)
