@@ -1,0 +1,280 @@
+"""A tool is one typed function with `@tool`; its name, schema and words come from signature and docstring.
+
+    @tool(effects="read", risk="low")
+    def weather(place: str, days: int = 1) -> str:
+        '''What the weather will be.
+
+        Args:
+            place: city or airport
+            days: how many days ahead
+        '''
+
+The function may be `async`. Where it has a parameter of type `ToolContext`, it learns who asks, in which
+language, and can report progress. It answers with anything that JSON can hold.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
+from pydantic.json_schema import GenerateJsonSchema
+
+from portico.errors import PorticoError
+
+Effects = Literal["none", "read", "write"]
+Risk = Literal["low", "medium", "high"]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_ARGUMENT = re.compile(r"(\w+)\s*(?:\([^)]*\))?:\s*(.*)")
+_HEADINGS = frozenset(
+    ["args:", "arguments:", "parameters:", "returns:", "raises:", "yields:", "example:", "examples:"]
+)
+_ARGUMENT_HEADINGS = frozenset({"args:", "arguments:", "parameters:"})
+_ATTRIBUTE = "__portico_tool__"
+_PROBLEMS_SHOWN = 3
+
+
+class ToolError(PorticoError):
+    """Base of what a tool raises on purpose. The message is shown to the person who asked."""
+
+
+class ToolFailed(ToolError):
+    """The tool did its best and it did not work. The same call again will not help."""
+
+    code = "tool_failed"
+
+
+class AskAgain(ToolError):
+    """The call could work if it were put differently; the message tells the model or person how."""
+
+    code = "ask_again"
+
+
+class BadParameters(AskAgain):
+    """The parameters do not fit the tool's schema."""
+
+    code = "bad_parameters"
+
+
+class ApprovalRequired(ToolError):
+    """What was asked for needs a person's yes first."""
+
+    code = "approval_required"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who asks, as Portico knows them."""
+
+    id: str = ""
+    role: str = "guest"
+
+
+@dataclass(frozen=True)
+class ToolContext:
+    """What a tool knows of the call it serves. Made by Portico; in a test, by the test."""
+
+    invocation_id: str = ""
+    person: Person = Person()
+    language: str = "en"
+    report: Callable[[str, float | None], None] = field(default=lambda _text, _fraction: None, repr=False)
+    stop: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    def progress(self, text: str, fraction: float | None = None) -> None:
+        """Tell how far the work is; `fraction` lies between 0 and 1. Cheap, and callable from any thread."""
+        self.report(text, fraction)
+
+    @property
+    def cancelled(self) -> bool:
+        """True once nobody waits for the result any more. Long loops in ordinary functions should look."""
+        return self.stop.is_set()
+
+    def raise_if_cancelled(self) -> None:
+        if self.cancelled:
+            raise ToolFailed("stopped")
+
+
+@dataclass(frozen=True)
+class ToolSpec:
+    """A declared tool. `parameters` is a JSON schema; `timeout_s` is None where the tool sets none."""
+
+    name: str
+    description: str
+    parameters: dict[str, JsonValue]
+    effects: Effects
+    risk: Risk
+    timeout_s: float | None
+    repeatable: bool
+    function: Callable[..., Any] = field(repr=False)
+    context_parameter: str = ""
+    model: type[BaseModel] = field(default=BaseModel, repr=False)
+
+    @property
+    def is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.function)
+
+    def validate(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The function's arguments. Raises `BadParameters`, which names what is wrong but never the value."""
+        try:
+            valid = self.model.model_validate(parameters)
+        except ValidationError as error:
+            raise BadParameters(_problems(error)) from None
+        fields = type(valid).model_fields
+        return {str(info.alias): getattr(valid, name) for name, info in fields.items()}
+
+
+def tool(
+    *, effects: Effects, risk: Risk, timeout_s: float | None = None, repeatable: bool = False
+) -> Callable[[Function], Function]:
+    """Declare a function as a tool.
+
+    `effects`: what it does to the world outside: nothing, reads it, changes it. `risk`: what a mistake would
+    cost. `repeatable`: doing it twice does what doing it once does, so a lost attempt may be repeated.
+    Raises `TypeError` for a function that cannot be a tool, when it is declared.
+    """
+    if effects not in get_args(Effects) or risk not in get_args(Risk):
+        raise TypeError(f"effects is one of {get_args(Effects)}, risk one of {get_args(Risk)}")
+    if timeout_s is not None and timeout_s <= 0:
+        raise TypeError("timeout_s is more than 0")
+
+    def declare(function: Function) -> Function:
+        setattr(function, _ATTRIBUTE, _read(function, effects, risk, timeout_s, repeatable))
+        return function
+
+    return declare
+
+
+def spec_of(function: Callable[..., Any]) -> ToolSpec:
+    """The declaration of a function with `@tool`. Raises `TypeError` for any other."""
+    spec = getattr(function, _ATTRIBUTE, None)
+    if not isinstance(spec, ToolSpec):
+        raise TypeError(f"{getattr(function, '__name__', function)!r} has no @tool")
+    return spec
+
+
+def _read(
+    function: Callable[..., Any], effects: Effects, risk: Risk, timeout_s: float | None, repeatable: bool
+) -> ToolSpec:
+    name = getattr(function, "__name__", "")
+    if not NAME.fullmatch(name):
+        raise TypeError(f"{name!r} cannot name a tool: lower-case letters, digits and _, at most 64")
+    description, arguments = _read_docstring(name, inspect.getdoc(function) or "")
+    fields, context_parameter = _fields(name, function, arguments)
+    model: type[BaseModel] = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+    schema = model.model_json_schema(schema_generator=_Untitled)
+    schema.pop("title", None)
+    schema.setdefault("properties", {})
+    return ToolSpec(
+        name=name,
+        description=description,
+        parameters=schema,
+        effects=effects,
+        risk=risk,
+        timeout_s=timeout_s,
+        repeatable=repeatable,
+        function=function,
+        context_parameter=context_parameter,
+        model=model,
+    )
+
+
+def _fields(name: str, function: Callable[..., Any], arguments: dict[str, str]) -> tuple[dict[str, Any], str]:
+    """Pydantic's field definitions, and the name of the parameter that takes the context."""
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise TypeError(f"{name}: the type {error.name!r} is not known in its module at run time") from None
+    fields: dict[str, Any] = {}
+    context_parameter = ""
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise TypeError(f"{name}: {parameter.name} must be an ordinary or keyword-only parameter")
+        if parameter.name not in hints:
+            raise TypeError(f"{name}: {parameter.name} needs a type")
+        if _is_context(hints[parameter.name]):
+            context_parameter = parameter.name
+            continue
+        description = _annotated_words(hints[parameter.name]) or arguments.get(parameter.name)
+        default = ... if parameter.default is parameter.empty else parameter.default
+        # The prefix keeps names such as `json` or `copy` from shadowing what every pydantic model has.
+        fields[f"p_{parameter.name}"] = (
+            hints[parameter.name],
+            Field(default, alias=parameter.name, description=description),
+        )
+    return fields, context_parameter
+
+
+def _is_context(hint: Any) -> bool:
+    return hint is ToolContext or ToolContext in get_args(hint)
+
+
+def _annotated_words(hint: Any) -> str | None:
+    """The plain string of an `Annotated`; a `Field(description=…)` in it is pydantic's to read."""
+    if get_origin(hint) is not Annotated:
+        return None
+    for extra in get_args(hint)[1:]:
+        words = extra if isinstance(extra, str) else getattr(extra, "description", None)
+        if isinstance(words, str):
+            return words
+    return None
+
+
+def _read_docstring(name: str, docstring: str) -> tuple[str, dict[str, str]]:
+    """The words before the first heading, and what the `Args:` say of each parameter."""
+    words: list[str] = []
+    arguments: dict[str, str] = {}
+    heading = current = ""
+    for line in docstring.splitlines():
+        text = line.strip()
+        if text.lower() in _HEADINGS and line == line.lstrip():
+            heading = text.lower()
+        elif not heading:
+            words.append(text)
+        elif heading in _ARGUMENT_HEADINGS and text:
+            current = _read_argument(line, text, current, arguments)
+    description = re.sub(r"\s*\n\s*", " ", "\n".join(words).strip())
+    if not description:
+        raise TypeError(f"{name} needs a docstring: it is what a model reads to choose a tool")
+    return description, arguments
+
+
+def _read_argument(line: str, text: str, current: str, arguments: dict[str, str]) -> str:
+    found = _ARGUMENT.fullmatch(text)
+    depth = len(line) - len(line.lstrip())
+    if found and (not current or depth <= 4):
+        arguments[found[1]] = found[2]
+        return found[1]
+    if current:
+        arguments[current] = f"{arguments[current]} {text}".strip()
+    return current
+
+
+def _problems(error: ValidationError) -> str:
+    shown = error.errors(include_url=False, include_input=False, include_context=False)[:_PROBLEMS_SHOWN]
+    return "; ".join(f"{_where(one)}: {_words(one)}" for one in shown)[:300]
+
+
+def _where(problem: Any) -> str:
+    return ".".join(str(step) for step in problem["loc"]) or "parameters"
+
+
+def _words(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "no such parameter"
+    if problem["type"] == "missing":
+        return "is missing"
+    return str(problem["msg"]).removeprefix("Value error, ")
+
+
+class _Untitled(GenerateJsonSchema):
+    """Titles made from names tell a model nothing and cost tokens."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
