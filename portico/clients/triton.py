@@ -45,7 +45,10 @@ class UnderstandResult:
 
 
 class UnderstandClient:
-    """One for each process and event loop. Raises `Unavailable` when Triton is away, `BadInput` for a bad text."""
+    """One for each process and event loop.
+
+    Raises `Unavailable` when Triton is away, `BadInput` for a bad text.
+    """
 
     def __init__(self, address: str, *, timeout_s: float = 2.0) -> None:
         self._address = address
