@@ -120,7 +120,7 @@ PARTS = (
         name="opa",
         doors=("opa",),
         command=_opa_command,
-        environment=Context.plain_environment,
+        environment=lambda _context: dict(bundle.OPA_ENVIRONMENT),
         ready=_opa_ready,
         external=lambda settings: settings.policy.url,
     ),
