@@ -8,6 +8,7 @@ from channels.registry import Accounts
 from portico.clients.llm import ModelRoutes
 from portico.clients.opa import PolicyClient
 from portico.clients.triton import UnderstandClient
+from portico.home import Home
 from portico.settings import Settings
 from portico.storage.blobs import BlobStore
 from portico.storage.dead_letters import DeadLetters
@@ -22,6 +23,7 @@ from portico.storage.people import People
 class Deps:
     """Everything that has an effect. One object for each process."""
 
+    home: Home
     settings: Settings
     accounts: Accounts
     people: People

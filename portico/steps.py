@@ -203,6 +203,13 @@ class DeadLetterInput(Contract):
     envelope: Envelope | None = None
 
 
+class KeptEvent(Contract):
+    """What a dead letter keeps, so that the same event can be tried again."""
+
+    conversation: ConversationRef
+    envelope: Envelope
+
+
 class Done(Contract):
     """Nothing more to say."""
 

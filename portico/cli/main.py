@@ -13,6 +13,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("portico.cli.stack:logs", "the log of a part"),
     "doctor": ("portico.cli.doctor:doctor", "check this machine and this home, and say what mends them"),
     "env": ("portico.cli.env:env", "shell exports for scripts and SDKs"),
+    "send": ("portico.cli.send:send", "say something and read the reply"),
+    "open": ("portico.cli.open:open_page", "a one-time login link for the chat page"),
+    "pair": ("portico.cli.pair:app", "let people in"),
+    "dead-letters": ("portico.cli.dead_letters:app", "what failed, and trying it again"),
+    "secrets": ("portico.cli.secrets:app", "values that settings name as secret:NAME"),
+    "keys": ("portico.cli.keys:app", "bearer keys for programs"),
     "policy": ("portico.cli.policy:app", "try and test the rules"),
 }
 """name → (module:attribute, one line of help). The attribute is a function or a `typer.Typer`."""

@@ -1,0 +1,115 @@
+"""The questions to policy: may a message pass, a model be used, a reply leave, a tool run.
+
+Each answer goes into the workflow's history, with its id, before anything is done because of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from temporalio import activity
+
+from activities.deps import Deps
+from portico.contracts import Actor, ConversationRef, Decision, Effect
+from portico.policy_input import (
+    EgressAction,
+    InboundAction,
+    ModelAction,
+    PolicyContext,
+    PolicyInput,
+    ToolAction,
+    egress_action,
+    params_hash,
+)
+from portico.steps import (
+    EgressAnswer,
+    EgressQuestion,
+    InboundAnswer,
+    InboundQuestion,
+    ModelAnswer,
+    ModelQuestion,
+    ToolAnswer,
+    ToolQuestion,
+)
+from portico.tool import ToolSpec
+
+NO_CONVERSATION = ConversationRef(id="", channel="api", account="default", chat="")
+"""For tools that are invoked without a conversation, through the edge."""
+
+
+class AuthorizeSteps:
+    """Asks OPA with the facts of this moment. Raises `Unavailable` while it is away: nothing is let through."""
+
+    def __init__(self, deps: Deps, *, tool_spec: Callable[[str], ToolSpec | None]) -> None:
+        self._deps = deps
+        self._tool_spec = tool_spec
+
+    @activity.defn(name="authorize_inbound")
+    async def authorize_inbound(self, question: InboundQuestion) -> InboundAnswer:
+        conversation, message = question.conversation, question.message
+        account = self._deps.accounts.get(conversation.channel, conversation.account)
+        actor = await self._deps.people.actor_of(conversation.channel, conversation.account, message.sender.id)
+        action = InboundAction(kind=message.kind, admit=account.settings.admit, addressed=message.addressed)
+        asked = self._about(action, actor=actor, conversation=conversation, group=message.group)
+        decision = await self._deps.policy.decide("inbound", asked, decision_id=question.decision_id)
+        return InboundAnswer(actor=actor, decision=decision)
+
+    @activity.defn(name="authorize_model")
+    async def authorize_model(self, question: ModelQuestion) -> ModelAnswer:
+        """The first configured route that policy allows. Each asked route has a decision id of its own."""
+        routes = self._deps.routes
+        decision = Decision(effect=Effect.DENY, reasons=("no route is configured",))
+        for number, route in enumerate(routes.candidates()):
+            action = ModelAction(
+                route=route.name,
+                locality=route.locality,
+                owner_allowed=self._deps.settings.policy.owner_allows_cloud,
+            )
+            asked = self._about(action, actor=question.actor, conversation=question.conversation)
+            decision = await self._deps.policy.decide("model", asked, decision_id=f"{question.decision_id}-{number}")
+            if decision.allowed:
+                return ModelAnswer(decision=decision, route=route, configured=True)
+        return ModelAnswer(decision=decision, configured=bool(routes.candidates()), offered=routes.offered)
+
+    @activity.defn(name="authorize_egress")
+    async def authorize_egress(self, question: EgressQuestion) -> EgressAnswer:
+        conversation = question.conversation
+        account = self._deps.accounts.get(conversation.channel, conversation.account)
+        action = egress_action(question.kind, conversation, admit=account.settings.admit)
+        asked = self._about(action, actor=question.actor, conversation=conversation)
+        decision = await self._deps.policy.decide("egress", asked, decision_id=question.decision_id)
+        return EgressAnswer(decision=decision)
+
+    @activity.defn(name="authorize_tool")
+    async def authorize_tool(self, question: ToolQuestion) -> ToolAnswer:
+        """Over a hash of the exact parameters, so that an approval can be held against what runs."""
+        invocation = question.invocation
+        declared = self._tool_spec(invocation.tool_name)
+        if declared is None:
+            return ToolAnswer(decision=Decision(effect=Effect.DENY, reasons=("there is no such tool",)), known=False)
+        action = ToolAction(
+            tool=declared.name,
+            effects=declared.effects,
+            risk=declared.risk,
+            params_hash=params_hash(declared.name, invocation.parameters),
+        )
+        conversation = question.conversation or NO_CONVERSATION
+        asked = self._about(action, actor=question.actor, conversation=conversation)
+        decision = await self._deps.policy.decide("tool", asked, decision_id=question.decision_id)
+        return ToolAnswer(
+            decision=decision,
+            timeout_s=declared.timeout_s or self._deps.settings.tools.timeout_s,
+            repeatable=declared.repeatable,
+        )
+
+    def _about(
+        self,
+        action: InboundAction | ModelAction | EgressAction | ToolAction,
+        *,
+        actor: Actor,
+        conversation: ConversationRef,
+        group: bool = False,
+    ) -> PolicyInput:
+        context = PolicyContext.at(time.time(), local_only=self._deps.settings.local_only)
+        return PolicyInput.about(action, actor=actor, conversation=conversation, group=group, context=context)

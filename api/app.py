@@ -1,0 +1,37 @@
+"""The FastAPI application, built from two groups of routes: `webhooks` stands alone, `app` needs the keys."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI
+
+from api import chat, codec_server, conversations, dead_letters, health, history_ui, login, messages, pairing, webhooks
+from api.deps import AppDeps, WebhookDeps
+from api.errors import add_error_handlers
+from api.headers import SecurityHeaders
+
+WEBHOOK_ROUTERS: tuple[APIRouter, ...] = (webhooks.router, health.router)
+APP_ROUTERS: tuple[APIRouter, ...] = (
+    chat.router,
+    messages.router,
+    conversations.router,
+    login.router,
+    pairing.router,
+    dead_letters.router,
+    codec_server.router,
+    history_ui.router,
+    health.metrics_router,
+)
+
+
+def make_app(webhook_deps: WebhookDeps, app_deps: AppDeps | None, *, version: str) -> FastAPI:
+    """With `app_deps` the whole edge, without them the webhooks alone."""
+    app = FastAPI(title="Portico", version=version, redoc_url=None, openapi_url="/openapi.json")
+    app.state.webhooks = webhook_deps
+    app.state.deps = app_deps
+    for router in WEBHOOK_ROUTERS:
+        app.include_router(router)
+    for router in APP_ROUTERS if app_deps else ():
+        app.include_router(router)
+    add_error_handlers(app)
+    app.add_middleware(SecurityHeaders)
+    return app

@@ -1,0 +1,62 @@
+"""The one place where errors become HTTP: RFC 9457 problem documents."""
+
+from __future__ import annotations
+
+import math
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from portico.errors import PorticoError, Refused, Unavailable
+from portico.logs import logger
+
+MEDIA_TYPE = "application/problem+json"
+UNAVAILABLE_RETRY_S = 2
+
+log = logger("edge")
+
+
+def problem(status: int, code: str, title: str, *, headers: dict[str, str] | None = None) -> Response:
+    """A problem document. `code` is ours and stable; `title` is for people."""
+    body = orjson.dumps({"type": f"urn:portico:{code}", "title": title, "status": status, "code": code})
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(PorticoError, _portico_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _bug)
+
+
+async def _portico_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PorticoError)
+    headers: dict[str, str] = {}
+    if isinstance(error, Refused):
+        headers["WWW-Authenticate"] = "Bearer"
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if isinstance(error, Unavailable) or retry_after_s:
+        headers["Retry-After"] = str(math.ceil(retry_after_s or UNAVAILABLE_RETRY_S))
+    if error.http_status >= 500:
+        log.warning("edge.error", code=error.code, path=request.url.path)
+    return problem(error.http_status, error.code, error.message, headers=headers)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(step) for step in first["loc"])
+    return problem(422, "invalid_request", f"{where}: {first['msg']}")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers) if error.headers else None
+    return problem(error.status_code, "http_error", str(error.detail), headers=headers)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    log.error("edge.bug", error=type(error).__name__, path=request.url.path)
+    return problem(500, "internal", "something went wrong here; it is in the log")

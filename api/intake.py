@@ -1,0 +1,117 @@
+"""From a verified event to a stored one: signal-with-start on the event's conversation.
+
+An answer to the platform is given only after this returned. Update-with-start would not do: without a worker
+it stores nothing but the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+
+import orjson
+from temporalio.client import Client
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from temporalio.service import RPCError, RPCStatusCode
+
+from portico.contracts import ConversationRef, Envelope, InboundEvent
+from portico.crypto import Keyring
+from portico.errors import Misconfigured, Unavailable
+from portico.ids import conversation_id
+from portico.storage.blobs import BlobStore
+
+WORKFLOW = "Conversation"
+TASK_QUEUE = "portico"
+RPC_TIMEOUT = timedelta(seconds=8)
+CHANNEL_ATTRIBUTE = SearchAttributeKey.for_keyword("PorticoChannel")
+AWAY = {
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.ABORTED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.INTERNAL,
+    RPCStatusCode.UNKNOWN,
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where an event went, once Temporal has it."""
+
+    conversation_id: str
+    turn_id: str
+
+
+class Intake:
+    """Stores events. Those of one conversation one after another, conversations in parallel."""
+
+    def __init__(
+        self, temporal: Client, keyring: Keyring, blobs: BlobStore, *, signal_bytes: int, split_queues: bool = False
+    ) -> None:
+        self._temporal = temporal
+        self._id_key = keyring.current("id").secret
+        self._blobs = blobs
+        self._signal_bytes = signal_bytes
+        self._split_queues = split_queues
+
+    def conversation_id(self, *, channel: str, account: str, chat: str) -> str:
+        return conversation_id(self._id_key, channel=channel, account=account, chat=chat)
+
+    async def store_all(self, events: tuple[InboundEvent, ...]) -> None:
+        """Returns when every event is stored. Raises `Unavailable`: the platform repeats, repeats are recognized."""
+        chats: dict[str, list[InboundEvent]] = {}
+        for event in events:
+            chats.setdefault(event.chat, []).append(event)
+        await asyncio.gather(*(self._store_in_order(ordered) for ordered in chats.values()))
+
+    async def store(self, event: InboundEvent, *, turn_id: str = "") -> Stored:
+        """Raises `Unavailable` where Temporal, or S3 for a large body, did not take it."""
+        workflow_id = self.conversation_id(channel=event.channel, account=event.account, chat=event.chat)
+        turn_id = turn_id or uuid.uuid4().hex
+        envelope = await self._envelope(event, turn_id=turn_id)
+        reference = ConversationRef(id=workflow_id, channel=event.channel, account=event.account, chat=event.chat)
+        await self.signal(reference, envelope)
+        return Stored(conversation_id=workflow_id, turn_id=turn_id)
+
+    async def signal(self, conversation: ConversationRef, envelope: Envelope) -> None:
+        try:
+            await self._temporal.start_workflow(
+                WORKFLOW,
+                {"conversation": conversation.model_dump(mode="json"), "split_queues": self._split_queues},
+                id=conversation.id,
+                task_queue=TASK_QUEUE,
+                start_signal="receive",
+                start_signal_args=[envelope],
+                search_attributes=TypedSearchAttributes(
+                    [SearchAttributePair(CHANNEL_ATTRIBUTE, conversation.channel)]
+                ),
+                rpc_timeout=RPC_TIMEOUT,
+            )
+        except RPCError as error:
+            if error.status in AWAY:
+                raise Unavailable("Temporal", error.status.name.lower(), retry_after_s=2) from error
+            raise Misconfigured(f"Temporal refuses events: {error.status.name.lower()}") from error
+
+    async def ready(self) -> None:
+        """Raises `RPCError` while Temporal does not answer."""
+        await self._temporal.service_client.check_health(timeout=RPC_TIMEOUT)
+
+    async def _store_in_order(self, events: list[InboundEvent]) -> None:
+        for event in events:
+            await self.store(event)
+
+    async def _envelope(self, event: InboundEvent, *, turn_id: str) -> Envelope:
+        envelope = Envelope(
+            dedup_keys=event.dedup_keys,
+            received_at=event.received_at or time.time(),
+            turn=turn_id,
+            attachments=event.attachments,
+        )
+        body = orjson.dumps(event.body)
+        if len(body) > self._signal_bytes // 2:
+            return envelope.model_copy(update={"body_blob": await self._blobs.put(body)})
+        return envelope.model_copy(update={"body": event.body})

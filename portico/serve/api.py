@@ -1,0 +1,167 @@
+"""The api process: the edge with console and listeners. Started as `python -m portico.serve.api`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import make_app
+from api.deps import AppDeps, WebhookDeps
+from api.intake import Intake
+from api.limits import Limits
+from api.metrics import Metrics
+from portico.clients.temporal import connect
+from portico.crypto import write_private
+from portico.errors import PorticoError
+from portico.home import Home
+from portico.logs import logger
+from portico.serve.foundation import Foundation, lay_foundation
+from portico.serve.listen import Listening
+from portico.settings import Settings
+from portico.storage.access import Access
+from portico.storage.blobs import BlobStore
+from portico.storage.dead_letters import DeadLetters
+from portico.storage.decisions import Decisions
+from portico.storage.inbox import Inbox
+from portico.storage.leases import Leases
+from portico.storage.live import LiveHub
+from portico.storage.memory import Memory
+from portico.storage.outbox import Outbox
+from portico.storage.people import People
+
+KEEP_ALIVE_S = 75
+STOP_WITHIN_S = 5
+
+log = logger("api")
+
+
+async def make_edge(ground: Foundation) -> FastAPI:
+    """The whole edge over the common ground: webhooks, app, console; listeners run with its lifespan."""
+    settings = ground.settings
+    temporal = await connect(ground.connections, ground.keyring, lazy=True)
+    blobs = BlobStore(ground.connections, ground.keyring)
+    metrics = Metrics()
+    intake = Intake(temporal, ground.keyring, blobs, signal_bytes=settings.limits.signal_bytes)
+    webhook_deps = WebhookDeps(
+        settings=settings,
+        accounts=ground.accounts,
+        intake=intake,
+        limits=Limits(
+            failed_per_minute=settings.limits.failed_verifications_per_minute,
+            messages_per_minute=settings.limits.messages_per_minute,
+        ),
+        metrics=metrics,
+    )
+    app_deps = AppDeps(
+        home=ground.home,
+        settings=settings,
+        keyring=ground.keyring,
+        connections=ground.connections,
+        temporal=temporal,
+        intake=intake,
+        metrics=metrics,
+        access=Access(ground.database, ground.keyring),
+        people=People(ground.database, ground.keyring),
+        inbox=Inbox(ground.database),
+        outbox=Outbox(ground.database),
+        memory=Memory(ground.database),
+        dead_letters=DeadLetters(ground.database),
+        decisions=Decisions(ground.database),
+        blobs=blobs,
+        live=LiveHub(ground.home, ground.keyring),
+    )
+    await ensure_first_owner(app_deps)
+    app = make_app(webhook_deps, app_deps, version=portico_version())
+    listening = Listening(ground.accounts, settings, intake, Leases(ground.database))
+    app.router.lifespan_context = _lifespan(app_deps, listening)
+    return app
+
+
+def _lifespan(deps: AppDeps, listening: Listening):  # type: ignore[no-untyped-def]
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await deps.live.start()
+        listening.start()
+        yield
+        await listening.stop()
+        await deps.live.stop()
+
+    return lifespan
+
+
+async def ensure_first_owner(deps: AppDeps) -> None:
+    """The first owner and the CLI's key are made at first start."""
+    owner = await deps.people.ensure_owner()
+    if not deps.home.cli_key.exists() or await deps.access.check_key(_read_key(deps.home)) is None:
+        key = await deps.access.create_key("owner", "cli", person_id=owner)
+        write_private(deps.home.cli_key, key.encode())
+
+
+def _read_key(home: Home) -> str:
+    return home.cli_key.read_text().strip()
+
+
+def portico_version() -> str:
+    try:
+        return version("portico")
+    except PackageNotFoundError:  # run from a checkout that is only on the path
+        return "0+checkout"
+
+
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """TLS 1.3 only where a certificate is configured; no banner."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_WITHIN_S,
+        ws_max_size=2 * 1024 * 1024,
+        ssl_certfile=settings.tls.certificate,
+        ssl_keyfile=settings.tls.key,
+    )
+    config.load()
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+    return config
+
+
+async def serve() -> None:
+    """Run until SIGTERM or SIGINT."""
+    ground = await lay_foundation()
+    app = await make_edge(ground)
+    await uvicorn.Server(server_config(app, ground.settings)).serve()
+    ground.database.close()
+
+
+def main() -> None:
+    import uvloop
+
+    status = 0
+    try:
+        uvloop.run(serve())
+    except PorticoError as error:
+        sys.stderr.write(f"portico api: {error.message}\n")
+        status = 1
+    except asyncio.CancelledError:
+        status = 0
+    sys.stderr.flush()
+    sys.stdout.flush()
+    # The SDK can crash at interpreter exit after correct work: nothing is left to do here.
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What runs beside the work: learning the bots' names, forgetting what is old."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from activities.deps import Deps
+from channels.base import Account, Connects
+from channels.registry import Accounts, load
+from portico.errors import Misconfigured, Unavailable
+from portico.logs import logger
+
+DAY_S = 24 * 3600
+PRUNE_EVERY_S = 6 * 3600
+FIRST_PRUNE_S = 300
+RETRY_S = 60
+
+log = logger("upkeep")
+
+
+async def identify_accounts(accounts: Accounts) -> None:
+    """Ask each platform who the bot is, so that mentions in groups are recognized."""
+    await asyncio.gather(*(_identify(account) for account in accounts))
+
+
+async def _identify(account: Account) -> None:
+    channel = load(account.channel)
+    if not isinstance(channel, Connects):
+        return
+    while True:
+        try:
+            await channel.identify(account)
+            return
+        except Unavailable:
+            await asyncio.sleep(RETRY_S)
+        except Misconfigured as error:
+            log.error("account.misconfigured", channel=account.channel, account=account.name, why=error.message)
+            return
+
+
+async def prune_for_ever(deps: Deps) -> None:
+    """Forget deduplication keys that are older than any platform repeats, and rates that nobody uses."""
+    await asyncio.sleep(FIRST_PRUNE_S)
+    while True:
+        try:
+            await deps.inbox.prune(time.time() - deps.settings.limits.inbox_days * DAY_S)
+            await deps.outbox.forget_idle_rates(now=time.time())
+        except Unavailable as error:
+            log.warning("upkeep.later", why=error.message)
+        await asyncio.sleep(PRUNE_EVERY_S)

@@ -1,0 +1,160 @@
+"""The worker process: runs workflows and activities. Started as `python -m portico.serve.worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from activities.authorize import AuthorizeSteps
+from activities.boundary import BoundaryInterceptor
+from activities.collect import CollectSteps
+from activities.dead_letters import DeadLetterSteps
+from activities.deliver import DeliverSteps
+from activities.deps import Deps
+from activities.generate import GenerateSteps
+from activities.normalize import NormalizeSteps
+from activities.pairing import PairingSteps
+from activities.remember import RememberSteps
+from activities.retrieve import RetrieveSteps
+from activities.tools import ToolSteps
+from activities.understand import UnderstandSteps
+from portico.clients.llm import ModelRoutes
+from portico.clients.model_choice import SettingsFile
+from portico.clients.opa import PolicyClient
+from portico.clients.temporal import connect
+from portico.clients.triton import UnderstandClient
+from portico.crypto import write_private
+from portico.errors import PorticoError
+from portico.logs import logger
+from portico.serve.foundation import Foundation, lay_foundation
+from portico.serve.upkeep import identify_accounts, prune_for_ever
+from portico.storage.blobs import BlobStore
+from portico.storage.dead_letters import DeadLetters
+from portico.storage.inbox import Inbox
+from portico.storage.live import LivePublisher
+from portico.storage.memory import Memory
+from portico.storage.outbox import Outbox
+from portico.storage.people import People
+from workflows.conversation import Conversation
+from workflows.tool_run import ToolRun
+
+WORKFLOWS: tuple[type, ...] = (Conversation, ToolRun)
+TASK_QUEUE = "portico"
+CACHED_WORKFLOWS = 2_000
+"""More than conversations are active at once: with fewer, every turn replays its history (p99 of seconds)."""
+GRACE = timedelta(seconds=8)
+STICKY_TIMEOUT = timedelta(seconds=3)
+"""How long a task waits for a worker that was killed before any other may take it."""
+
+log = logger("worker")
+
+
+def activities(deps: Deps) -> list[Callable[..., Any]]:
+    """Every activity, written out; a test holds the list against the modules."""
+    tools = ToolSteps(default_timeout_s=deps.settings.tools.timeout_s)
+    authorize = AuthorizeSteps(deps, tool_spec=tools.spec)
+    pairing = PairingSteps(deps)
+    return [
+        NormalizeSteps(deps).normalize,
+        authorize.authorize_inbound,
+        authorize.authorize_model,
+        authorize.authorize_egress,
+        authorize.authorize_tool,
+        pairing.offer_pairing,
+        pairing.redeem_pairing,
+        UnderstandSteps(deps).understand,
+        RetrieveSteps(deps).retrieve,
+        GenerateSteps(deps.routes, deps.live).generate,
+        CollectSteps(deps).collect,
+        DeliverSteps(deps).deliver,
+        RememberSteps(deps).remember,
+        DeadLetterSteps(deps).record_dead_letter,
+        tools.execute,
+    ]
+
+
+def make_deps(ground: Foundation) -> Deps:
+    """Repositories and clients over the common ground."""
+    connections = ground.connections
+    return Deps(
+        home=ground.home,
+        settings=ground.settings,
+        accounts=ground.accounts,
+        people=People(ground.database, ground.keyring),
+        inbox=Inbox(ground.database),
+        outbox=Outbox(ground.database),
+        memory=Memory(ground.database),
+        dead_letters=DeadLetters(ground.database),
+        blobs=BlobStore(connections, ground.keyring),
+        live=LivePublisher(ground.home, ground.keyring),
+        policy=PolicyClient(connections.opa_url, connections.opa_token),
+        understand=UnderstandClient(connections.triton),
+        routes=ModelRoutes(ground.settings, ground.resolve, newer=SettingsFile(ground.home).changed),
+    )
+
+
+def make_worker(client: Client, deps: Deps) -> Worker:
+    """One worker that polls the one queue of an embedded stack."""
+    return Worker(
+        client,
+        task_queue=TASK_QUEUE,
+        workflows=list(WORKFLOWS),
+        activities=activities(deps),
+        interceptors=[BoundaryInterceptor()],
+        # 30 % less CPU a turn; the tests run these workflows in the sandbox, and a replay gate stands beside.
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        max_cached_workflows=CACHED_WORKFLOWS,
+        max_heartbeat_throttle_interval=timedelta(seconds=1),
+        graceful_shutdown_timeout=GRACE,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+    )
+
+
+async def serve() -> None:
+    """Run until SIGTERM or SIGINT."""
+    ground = await lay_foundation()
+    deps = make_deps(ground)
+    client = await connect(ground.connections, ground.keyring)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    beside = [
+        asyncio.create_task(deps.routes.detect()),
+        asyncio.create_task(identify_accounts(ground.accounts)),
+        asyncio.create_task(prune_for_ever(deps)),
+    ]
+    async with make_worker(client, deps):
+        write_private(ground.home.run / "worker.ready", str(os.getpid()).encode())
+        log.info("worker.ready")
+        await stop.wait()
+    for task in beside:
+        task.cancel()
+    deps.live.close()
+    ground.database.close()
+
+
+def main() -> None:
+    import uvloop
+
+    status = 0
+    try:
+        uvloop.run(serve())
+    except PorticoError as error:
+        sys.stderr.write(f"portico worker: {error.message}\n")
+        status = 1
+    sys.stderr.flush()
+    sys.stdout.flush()
+    # The SDK can crash at interpreter exit after correct work: nothing is left to do here.
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""One conversation: a long-lived workflow that events are signalled to and that never ends.
+
+Three lanes run beside each other: arrivals (normalize and authorize, in order; a control message acts at once),
+turns (one at a time) and outcomes of tools. It continues as new when Temporal suggests it, or when it rests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from datetime import datetime
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from portico.contracts import Envelope
+    from portico.steps import ToolOutcome
+    from workflows import options
+    from workflows.arrivals import Arrivals
+    from workflows.desk import Desk
+    from workflows.state import ConversationState, OpenTool, QueuedTurn, SeenKeys
+    from workflows.steps import Steps
+    from workflows.turn import Turns
+
+
+@workflow.defn(name="Conversation")
+class Conversation:
+    """Entity workflow of one (channel, account, chat)."""
+
+    @workflow.init
+    def __init__(self, state: ConversationState) -> None:
+        self._carried = state
+        self._inbox: deque[Envelope] = deque(state.arrivals)
+        self._queue: deque[QueuedTurn] = deque(state.queue)
+        self._outcomes: deque[ToolOutcome] = deque(state.outcomes)
+        self._tools: dict[str, OpenTool] = {tool.invocation_id: tool for tool in state.tools}
+        self._seen = SeenKeys.unpack(state.seen)
+        self._busy: set[str] = set()
+        self._renew = False
+        self._last_activity: datetime | None = None
+        self._desk = Desk(Steps(state.conversation, split_queues=state.split_queues), split_queues=state.split_queues)
+        self._turns = Turns(self._desk, self._tools)
+        self._arrivals = Arrivals(self._desk, self._seen, self._queue, self._turns)
+
+    @workflow.run
+    async def run(self, state: ConversationState) -> None:
+        lanes = [
+            asyncio.create_task(self._lane("arrival", self._inbox, self._arrivals.handle)),
+            asyncio.create_task(self._lane("turn", self._queue, self._turns.take)),
+            asyncio.create_task(self._lane("outcome", self._outcomes, self._turns.report)),
+            asyncio.create_task(self._rest()),
+        ]
+        await workflow.wait_condition(lambda: self._can_continue_as_new() or any(lane.done() for lane in lanes))
+        for lane in lanes:
+            if lane.done():
+                lane.result()  # a lane ends only by a bug: fail this workflow task, so that it is seen and repeated
+            lane.cancel()
+        workflow.continue_as_new(self._state())
+
+    @workflow.signal
+    def receive(self, envelope: Envelope) -> None:
+        """An event of the platform, stored the moment that this signal is."""
+        self._inbox.append(envelope)
+
+    @workflow.signal
+    def tool_finished(self, outcome: ToolOutcome) -> None:
+        """A tool run reports its end. A second report of the same run is nothing new."""
+        if outcome.invocation_id in self._tools and not any(
+            waiting.invocation_id == outcome.invocation_id for waiting in self._outcomes
+        ):
+            self._outcomes.append(outcome)
+
+    @workflow.signal
+    def renew(self) -> None:
+        """Continue as new at the next pause, with everything that is open."""
+        self._renew = True
+
+    @workflow.query
+    def turns(self) -> int:
+        """How many turns this conversation has had, over all its runs."""
+        return self._carried.turns + self._turns.taken
+
+    async def _lane(self, name, waiting, handle) -> None:  # type: ignore[no-untyped-def]
+        """Take what waits, one after another, but nothing more once the run is to be renewed."""
+        while True:
+            await workflow.wait_condition(lambda: bool(waiting) and not self._renewing())
+            item = waiting.popleft()
+            self._busy.add(name)
+            self._last_activity = workflow.now()
+            try:
+                await handle(item)
+            finally:
+                self._busy.discard(name)
+
+    async def _rest(self) -> None:
+        """Renew a run that has done something and now rests, and any run before its carried state ages out."""
+        started = workflow.now()
+        while True:
+            await workflow.sleep(options.RENEWAL_TICK)
+            now = workflow.now()
+            last = self._last_activity
+            idle = last is not None and now - last >= options.IDLE_BEFORE_RENEWAL
+            if idle or now - started >= options.OLDEST_RUN:
+                self._renew = True
+
+    def _renewing(self) -> bool:
+        return self._renew or workflow.info().is_continue_as_new_suggested()
+
+    def _can_continue_as_new(self) -> bool:
+        return self._renewing() and not self._busy and workflow.all_handlers_finished()
+
+    def _state(self) -> ConversationState:
+        return ConversationState(
+            conversation=self._carried.conversation,
+            split_queues=self._carried.split_queues,
+            arrivals=tuple(self._inbox),
+            queue=tuple(self._queue),
+            tools=tuple(self._tools.values()),
+            outcomes=tuple(self._outcomes),
+            seen=self._seen.pack(),
+            turns=self._carried.turns + self._turns.taken,
+        )

@@ -1,0 +1,207 @@
+"""The activities of one conversation as plain methods, with their options.
+
+Sub-second repeatable steps run as local activities. One that fails as retryable runs again as a regular
+activity with unlimited retries: that is where a turn waits for a part, while timers, signals and `/stop` live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.authorize import AuthorizeSteps
+    from activities.collect import CollectSteps
+    from activities.dead_letters import DeadLetterSteps
+    from activities.deliver import DeliverSteps
+    from activities.generate import GenerateSteps
+    from activities.normalize import NormalizeSteps
+    from activities.pairing import PairingSteps
+    from activities.remember import RememberSteps
+    from activities.retrieve import RetrieveSteps
+    from activities.understand import UnderstandSteps
+    from portico.contracts import Actor, Attachment, ConversationRef, Envelope, Message
+    from portico.steps import (
+        Collected,
+        CollectInput,
+        DeadLetterInput,
+        Delivered,
+        DeliverInput,
+        EgressAnswer,
+        EgressQuestion,
+        Generated,
+        GenerateInput,
+        InboundAnswer,
+        InboundQuestion,
+        ModelAnswer,
+        ModelQuestion,
+        Normalized,
+        NormalizeInput,
+        PairingAnswer,
+        PairingInput,
+        RememberInput,
+        Retrieved,
+        RetrieveInput,
+        Understood,
+        UnderstandInput,
+    )
+    from workflows import options
+
+Answer = TypeVar("Answer")
+Slow = Callable[[], Awaitable[None]]
+
+
+async def step(activity: Callable[..., Awaitable[Any]], given: Any, *, summary: str, when_slow: Slow | None = None) -> Any:
+    """Run a step as a local activity; where its part is away, wait for it as a regular one."""
+    try:
+        return await workflow.execute_local_activity_method(
+            activity,
+            given,
+            schedule_to_close_timeout=options.LOCAL_SCHEDULE_TO_CLOSE,
+            retry_policy=options.LOCAL_ATTEMPTS,
+            summary=summary,
+        )
+    except ActivityError as error:
+        if is_cancelled_exception(error) or is_final(error):
+            raise
+    return await _patiently(activity, given, summary=summary, when_slow=when_slow)
+
+
+def is_final(error: ActivityError) -> bool:
+    """Whether trying the same step again is useless."""
+    return isinstance(error.cause, ApplicationError) and error.cause.non_retryable
+
+
+async def _patiently(activity: Callable[..., Awaitable[Any]], given: Any, *, summary: str, when_slow: Slow | None) -> Any:
+    waiting = workflow.start_activity_method(
+        activity,
+        given,
+        start_to_close_timeout=options.STEP_START_TO_CLOSE,
+        retry_policy=options.PATIENT,
+        summary=f"{summary} (waiting)",
+    )
+    if when_slow is not None:
+        try:
+            await workflow.wait_condition(waiting.done, timeout=options.NOTICE_AFTER)
+        except TimeoutError:
+            await when_slow()
+        except asyncio.CancelledError:
+            waiting.cancel()
+            raise
+    return await waiting
+
+
+class Steps:
+    """Every step of a conversation's turns. Summaries name the turn, so that the history reads as its story."""
+
+    def __init__(self, conversation: ConversationRef, *, split_queues: bool) -> None:
+        self.conversation = conversation
+        self._split = split_queues
+
+    async def normalize(self, turn_id: str, envelope: Envelope) -> Normalized:
+        given = NormalizeInput(conversation=self.conversation, turn_id=turn_id, envelope=envelope)
+        answer: Normalized = await step(NormalizeSteps.normalize, given, summary=_summary(turn_id, "arrived"))
+        return answer
+
+    async def authorize_inbound(self, turn_id: str, message: Message) -> InboundAnswer:
+        given = InboundQuestion(conversation=self.conversation, message=message, decision_id=new_id())
+        answer: InboundAnswer = await step(
+            AuthorizeSteps.authorize_inbound, given, summary=_summary(turn_id, "may it pass?")
+        )
+        return answer
+
+    async def offer_pairing(self, turn_id: str, message: Message) -> PairingAnswer:
+        given = PairingInput(conversation=self.conversation, message=message)
+        answer: PairingAnswer = await step(PairingSteps.offer_pairing, given, summary=_summary(turn_id, "pairing code"))
+        return answer
+
+    async def redeem_pairing(self, turn_id: str, message: Message) -> PairingAnswer:
+        given = PairingInput(conversation=self.conversation, message=message)
+        answer: PairingAnswer = await step(PairingSteps.redeem_pairing, given, summary=_summary(turn_id, "pairing link"))
+        return answer
+
+    async def understand(self, turn_id: str, message: Message, *, when_slow: Slow) -> Understood:
+        given = UnderstandInput(turn_id=turn_id, text=message.text, locale=message.locale)
+        answer: Understood = await step(
+            UnderstandSteps.understand, given, summary=_summary(turn_id, "what is meant?"), when_slow=when_slow
+        )
+        return answer
+
+    async def retrieve(self, turn_id: str, *, when_slow: Slow) -> Retrieved:
+        given = RetrieveInput(conversation=self.conversation)
+        answer: Retrieved = await step(
+            RetrieveSteps.retrieve, given, summary=_summary(turn_id, "what was said before"), when_slow=when_slow
+        )
+        return answer
+
+    async def authorize_model(self, turn_id: str, actor: Actor, *, when_slow: Slow) -> ModelAnswer:
+        given = ModelQuestion(conversation=self.conversation, actor=actor, decision_id=new_id())
+        answer: ModelAnswer = await step(
+            AuthorizeSteps.authorize_model, given, summary=_summary(turn_id, "which model may answer?"), when_slow=when_slow
+        )
+        return answer
+
+    def generate(self, given: GenerateInput) -> workflow.ActivityHandle[Generated]:
+        """Started, not awaited: `/stop` cancels the handle."""
+        return workflow.start_activity_method(
+            GenerateSteps.generate,
+            given,
+            task_queue=options.queue(options.INFERENCE_QUEUE, split=self._split),
+            start_to_close_timeout=options.GENERATE_START_TO_CLOSE,
+            heartbeat_timeout=options.GENERATE_HEARTBEAT,
+            retry_policy=options.GENERATE_ATTEMPTS,
+            cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+            summary=_summary(given.turn_id, f"{given.route.name} writes"),
+        )
+
+    async def collect(self, turn_id: str, attachments: tuple[Attachment, ...]) -> Collected:
+        return await workflow.execute_activity_method(
+            CollectSteps.collect,
+            CollectInput(conversation=self.conversation, attachments=attachments),
+            task_queue=options.queue(options.DELIVERY_QUEUE, split=self._split),
+            start_to_close_timeout=options.COLLECT_START_TO_CLOSE,
+            heartbeat_timeout=options.GENERATE_HEARTBEAT,
+            retry_policy=options.COLLECT_ATTEMPTS,
+            summary=_summary(turn_id, "fetch attachments"),
+        )
+
+    async def authorize_egress(self, turn_id: str, question: EgressQuestion) -> EgressAnswer:
+        answer: EgressAnswer = await step(
+            AuthorizeSteps.authorize_egress, question, summary=_summary(turn_id, "may it leave?")
+        )
+        return answer
+
+    async def deliver(self, given: DeliverInput) -> Delivered:
+        """Until the platform has it, has refused it, or nobody can say. A used-up rate is waited for by a timer."""
+        while True:
+            delivered = await workflow.execute_activity_method(
+                DeliverSteps.deliver,
+                given,
+                task_queue=options.queue(options.DELIVERY_QUEUE, split=self._split),
+                start_to_close_timeout=options.DELIVER_START_TO_CLOSE,
+                retry_policy=options.DELIVERY_PATIENCE,
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                summary=_summary(given.turn_id, f"deliver the {given.kind}"),
+            )
+            if delivered.outcome != "wait":
+                return delivered
+            await workflow.sleep(delivered.wait_s)
+
+    async def remember(self, given: RememberInput) -> None:
+        await step(RememberSteps.remember, given, summary=_summary(given.turn_id, "remember"))
+
+    async def record_dead_letter(self, given: DeadLetterInput) -> None:
+        await step(DeadLetterSteps.record_dead_letter, given, summary=_summary(given.turn_id, "dead letter"))
+
+
+def new_id() -> str:
+    """A random id that a replay makes again."""
+    return workflow.uuid4().hex
+
+
+def _summary(turn_id: str, what: str) -> str:
+    return f"{turn_id[:8]} · {what}"
