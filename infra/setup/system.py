@@ -15,6 +15,7 @@ GIB = 1024**3
 GLIBC = (2, 35)
 MEMORY_BYTES = 2 * GIB
 DISK_BYTES = 5 * GIB  # 1.4 for the environments, 2 for the build cache that is deleted afterwards, and room
+RUNNING_BYTES = GIB
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PYTHON_PACKAGES = {
     "bookworm": ("python3.11-venv", "libpython3.11"),
@@ -25,10 +26,20 @@ PYTHON_PACKAGES = {
 
 def check_machine() -> None:
     """Raises `SetupFailed` naming the first thing that is missing."""
-    problems = [_architecture(), _glibc(), _memory(), _disk(CHECKOUT), _disk(cache_directory())]
-    for problem in problems:
+    disk_problems = [_disk(CHECKOUT, DISK_BYTES), _disk(cache_directory(), DISK_BYTES)]
+    for problem in [*machine_problems(), *disk_problems]:
         if problem:
             raise SetupFailed(f"{problem}; or use compose (README)")
+
+
+def machine_problems() -> list[str]:
+    """What this machine lacks for running Portico, whether it is set up or not."""
+    return [problem for problem in (_architecture(), _glibc(), _memory()) if problem]
+
+
+def disk_problem(path: Path) -> str:
+    """Whether the disk of a home is almost full."""
+    return _disk(path, RUNNING_BYTES)
 
 
 def _architecture() -> str:
@@ -59,15 +70,11 @@ def _memory() -> str:
     )
 
 
-def _disk(path: Path) -> str:
+def _disk(path: Path, needed: int) -> str:
     while not path.exists():
         path = path.parent
     free = shutil.disk_usage(path).free
-    return (
-        ""
-        if free >= DISK_BYTES
-        else f"{free / GIB:.1f} GiB free at {path}; the set-up needs {DISK_BYTES // GIB} GiB"
-    )
+    return "" if free >= needed else f"{free / GIB:.1f} GiB free at {path}; {needed // GIB} GiB are needed"
 
 
 def python_packages() -> tuple[str, ...]:

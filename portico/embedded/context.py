@@ -12,6 +12,7 @@ from portico.embedded.state import Registry
 from portico.home import Home
 from portico.settings import Settings
 
+MODELS_ENVIRONMENT = CHECKOUT / ".venv-models"
 INHERITED = (
     "PATH",
     "HOME",
@@ -24,6 +25,12 @@ INHERITED = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 )
+
+
+def models_packages() -> Path:
+    """Where the models' environment has its packages; it is made with the same Python as this one."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return MODELS_ENVIRONMENT / "lib" / version / "site-packages"
 
 
 @dataclass(frozen=True)
@@ -44,15 +51,6 @@ class Context:
 
     def port(self, door: str) -> int:
         return int(self.address(door).rpartition(":")[2])
-
-    @property
-    def models_environment(self) -> Path:
-        return CHECKOUT / ".venv-models"
-
-    @property
-    def models_packages(self) -> Path:
-        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        return self.models_environment / "lib" / version / "site-packages"
 
     def plain_environment(self) -> dict[str, str]:
         """For servers that are not ours: nothing of Portico's own variables and keys."""

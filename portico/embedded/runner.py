@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -15,7 +16,7 @@ from portico.embedded.binaries import CHECKOUT
 from portico.embedded.context import Context
 from portico.embedded.parts import Part
 from portico.embedded.process import Identity, members, signal_session, spawn
-from portico.errors import PorticoError, Unavailable
+from portico.errors import PorticoError
 
 Report = Callable[[str, str], None]  # name of the part, what happened
 
@@ -26,6 +27,13 @@ STEADY_S = 60.0  # up for so long: the next death is a new story
 START_TRIES = 3
 LOG_BYTES = 10 * 1024 * 1024
 TAIL_LINES = 12
+
+
+class NotUp(PorticoError):
+    """A part did not come up, or not this time."""
+
+    code = "not_up"
+    retryable = True
 
 
 class Runner:
@@ -40,7 +48,7 @@ class Runner:
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        """Start it and wait until it is ready. Raises `Unavailable` with its last lines where it is not."""
+        """Start it and wait until it is ready. Raises `NotUp` with its last lines where it is not."""
         began = time.monotonic()
         for attempt in range(1, START_TRIES + 1):
             try:
@@ -48,7 +56,7 @@ class Runner:
             except PorticoError as error:
                 await self.stop()
                 if attempt == START_TRIES or not error.retryable:
-                    raise Unavailable(self.part.name, f"{error}{self._tail()}") from error
+                    raise NotUp(f"{self.part.name} did not come up: {error}{self._tail()}") from error
             else:
                 break
         address = self._context.address(self.part.doors[0]) if self.part.doors else ""
@@ -86,7 +94,7 @@ class Runner:
             return
         session = self._process.pid
         if self._process.poll() is None:
-            signal_session(session, signal.SIGTERM)
+            self._process.terminate()
             await self._gone(session, self.part.stop_timeout_s)
         if members(session):
             signal_session(session, signal.SIGKILL)
@@ -98,7 +106,7 @@ class Runner:
     def limit_log(self, limit_bytes: int = LOG_BYTES) -> None:
         """Move a log that has grown too large aside; the part goes on writing to the emptied file."""
         if self.log.exists() and self.log.stat().st_size > limit_bytes:
-            self.log.with_suffix(".log.1").write_bytes(self.log.read_bytes())
+            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
             os.truncate(self.log, 0)
 
     async def _start_once(self) -> None:
@@ -119,7 +127,7 @@ class Runner:
         code = await self._ended()
         self._process = None
         if code != 0:
-            raise Unavailable(self.part.name, f"its preparation failed ({_reason(code)})")
+            raise NotUp(f"its preparation failed ({_reason(code)})")
 
     def _spawn(
         self, command: tuple[str, ...], environment: Mapping[str, str], *, cwd: Path
@@ -127,16 +135,16 @@ class Runner:
         try:
             return spawn(command, environment=environment, log=self.log, cwd=cwd)
         except OSError as error:
-            raise Unavailable(self.part.name, f"{command[0]} cannot be started: {error.strerror}") from error
+            raise NotUp(f"{command[0]} cannot be started: {error.strerror}") from error
 
     async def _until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + self.part.ready_timeout_s
         while not await self.part.ready(self._context, process.pid):
             code = process.poll()
             if code is not None:
-                raise Unavailable(self.part.name, f"it ended at its start ({_reason(code)})")
+                raise NotUp(f"it ended at its start ({_reason(code)})")
             if time.monotonic() > deadline:
-                raise Unavailable(self.part.name, f"not ready after {self.part.ready_timeout_s:.0f} s")
+                raise NotUp(f"not ready after {self.part.ready_timeout_s:.0f} s")
             await asyncio.sleep(PROBE_EVERY_S)
 
     async def _ended(self) -> int:

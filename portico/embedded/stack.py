@@ -36,7 +36,7 @@ class Stack:
     async def run(self, announce: Callable[[Stack], Awaitable[None]]) -> None:
         """Start everything, announce it, and keep it up until SIGINT, SIGTERM or SIGHUP.
 
-        Raises `Unavailable` where a part does not come up; whatever was started is stopped first.
+        Raises `NotUp` where a part does not come up; whatever was started is stopped first.
         """
         stopping = _stop_signals()
         tasks: list[asyncio.Task[None]] = []

@@ -13,7 +13,7 @@ import sysconfig
 from pathlib import Path
 
 from portico.embedded.binaries import cache_directory
-from portico.embedded.context import Context
+from portico.embedded.context import MODELS_ENVIRONMENT, Context, models_packages
 from portico.errors import Misconfigured
 
 ADMIN_HEADER = "portico-admin"
@@ -37,7 +37,7 @@ def libpython_directory() -> Path | None:
 
 
 def command(context: Context) -> tuple[str, ...]:
-    server = context.models_packages / "pytriton" / "tritonserver"
+    server = models_packages() / "pytriton" / "tritonserver"
     restricted = f"{RESTRICTED}:{ADMIN_HEADER}={context.credentials['triton_admin_key']}"
     return (
         str(_executable(server / "bin" / "tritonserver")),
@@ -69,10 +69,10 @@ def environment(context: Context) -> dict[str, str]:
     libpython = libpython_directory()
     if libpython is None:
         raise Misconfigured("libpython is missing; `portico doctor` names the package")
-    packages = context.models_packages
+    packages = models_packages()
     return context.plain_environment() | {
         "LD_LIBRARY_PATH": f"{packages / 'nvidia_pytriton.libs'}:{libpython}",
-        "PATH": f"{context.models_environment / 'bin'}:/usr/bin:/bin",
+        "PATH": f"{MODELS_ENVIRONMENT / 'bin'}:/usr/bin:/bin",
         "PYTHONDONTWRITEBYTECODE": "1",
         "MALLOC_ARENA_MAX": "2",
         "OPENBLAS_NUM_THREADS": "1",
@@ -82,7 +82,7 @@ def environment(context: Context) -> dict[str, str]:
 
 
 def build_models(context: Context) -> tuple[str, ...]:
-    python = context.models_environment / "bin" / "python"
+    python = MODELS_ENVIRONMENT / "bin" / "python"
     return (str(python), "-m", "triton_models.build", "--home", str(context.home.root))
 
 

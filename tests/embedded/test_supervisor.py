@@ -136,7 +136,7 @@ def test_tells_why_a_part_does_not_come_up(make_stack: MakeStack) -> None:
     (stack.home.temporal / "temporal.db").write_text("this is no database\n" * 1000)
     with pytest.raises(StartFailed) as failed:
         stack.start()
-    assert "temporal is away" in str(failed.value)
+    assert "temporal did not come up" in str(failed.value)
     assert str(stack.home.logs / "temporal.log") in str(failed.value)
     assert stack.supervisor.returncode == 1
     assert gone(pids(stack))
@@ -177,7 +177,7 @@ def test_failed_start_behind_has_its_exit_code(make_stack: MakeStack) -> None:
     (stack.home.temporal / "temporal.db").write_text("this is no database\n" * 1000)
     up = stack.run("up", "--only", "temporal", "--detach")
     assert up.returncode == 1
-    assert "temporal is away" in up.stdout + up.stderr
+    assert "temporal did not come up" in up.stdout + up.stderr
 
 
 def test_logs_shows_the_end_of_a_log(make_stack: MakeStack) -> None:
