@@ -328,7 +328,7 @@ def factorial(number: Number) -> Number:
 
 def rounded(number: Number, places: Number = ZERO) -> Number:
     """Half away from zero, as people round."""
-    if places != int(places) or abs(places) > 30:
+    if places != int(places) or not -30 <= places <= 30:
         raise ArithmeticProblem("undefined")
     step = Fraction(10) ** int(places)
     whole = math.floor(abs(Fraction(number)) * step + Fraction(1, 2))

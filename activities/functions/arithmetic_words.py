@@ -95,7 +95,8 @@ _Made = str | Callable[[re.Match[str]], str]
 _ENGLISH: tuple[tuple[str, _Made], ...] = (
     (
         r"\b(?:what(?:'s|s| is| are| does)|how much (?:is|are|does)|calculate|compute|work out|solve|"
-        r"evaluate|please|can you|could you|tell me|the result of|the value of|do the sum|the sum of|sum of|for me)\b",
+        r"evaluate|please|can you|could you|tell me|the result of|the value of|do the sum|the sum of|sum of|"
+        r"for me)\b",
         " ",
     ),
     (r"\b(?:makes?|equals?)\s*$", " "),
