@@ -1,8 +1,8 @@
 """What a channel is: the protocol that every platform's module implements, and what it is given.
 
-A channel knows its platform and nothing else: no Temporal, no FastAPI, no database. Way in: `receive` (verify,
-decrypt, split into events) and `parse` (one event into a message). Way out: `render` (a reply into calls of the
-platform) and `send` (one call, and an honest word about its end).
+A channel knows its platform and nothing else: no Temporal, no FastAPI, no database. Way in: `receive`
+(verify, decrypt, split into events) and `parse` (one event into a message). Way out: `render` (a reply into
+calls of the platform) and `send` (one call, and an honest word about its end).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The web as a channel: what comes by the chat socket and by POST /v1/messages.
 
-Who speaks has been verified by the edge. A reply is not sent anywhere: the outbox row is what the socket reads.
+Who speaks has been verified by the edge. A reply is not sent anywhere: the outbox row is what the socket
+reads.
 """
 
 from __future__ import annotations

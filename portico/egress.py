@@ -84,7 +84,7 @@ def client(
     resolve: Resolve | None = None,
     **options: Any,
 ) -> httpx2.AsyncClient:
-    """An HTTP client whose every connection is checked. It reads no proxy variables and follows no redirect."""
+    """A client whose every connection is checked. It reads no proxy variables and follows no redirect."""
     return httpx2.AsyncClient(
         transport=GuardedTransport(of or Network(), resolve=resolve),
         timeout=timeout or httpx2.Timeout(30.0, connect=CONNECT_TIMEOUT_S),
@@ -136,7 +136,7 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
@@ -156,17 +156,17 @@ class _Backend(httpcore2.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def _checked(self, host: str, port: int, timeout: float | None) -> list[str]:
+    async def _checked(self, host: str, port: int, limit_s: float | None) -> list[str]:
         """All addresses or none: a name that mixes public and inner addresses is up to no good."""
-        return [str(check_address(address)) for address in await self._found(host, port, timeout)]
+        return [str(check_address(address)) for address in await self._found(host, port, limit_s)]
 
-    async def _found(self, host: str, port: int, timeout: float | None) -> list[str]:
+    async def _found(self, host: str, port: int, limit_s: float | None) -> list[str]:
         try:
             return [str(ipaddress.ip_address(host.strip("[]")))]
         except ValueError:
             pass
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(limit_s):
                 found = await self._resolve(host, port)
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout("the name was not resolved in time") from error
@@ -180,16 +180,16 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         self,
         addresses: list[str],
         port: int,
-        timeout: float | None,
+        limit_s: float | None,
         local_address: str | None,
         socket_options: Iterable[Any] | None,
     ) -> httpcore2.AsyncNetworkStream:
         for address in addresses[:-1]:
             try:
-                return await self._wire.connect_tcp(address, port, timeout, local_address, socket_options)
+                return await self._wire.connect_tcp(address, port, limit_s, local_address, socket_options)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
                 continue
-        return await self._wire.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+        return await self._wire.connect_tcp(addresses[-1], port, limit_s, local_address, socket_options)
 
 
 @dataclass(frozen=True)
@@ -210,16 +210,16 @@ class _Proxy:
         return cls(parts.hostname, parts.port or 80, token)
 
     async def tunnel(
-        self, wire: httpcore2.AsyncNetworkBackend, host: str, port: int, timeout: float | None
+        self, wire: httpcore2.AsyncNetworkBackend, host: str, port: int, limit_s: float | None
     ) -> httpcore2.AsyncNetworkStream:
-        stream = await wire.connect_tcp(self.host, self.port, timeout)
+        stream = await wire.connect_tcp(self.host, self.port, limit_s)
         target = _join(host, port)
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         if self.authorization:
             lines.append(f"Proxy-Authorization: Basic {self.authorization}")
         try:
-            await stream.write(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"), timeout)
-            status = await _proxy_status(stream, timeout)
+            await stream.write(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"), limit_s)
+            status = await _proxy_status(stream, limit_s)
         except (httpcore2.NetworkError, httpcore2.TimeoutException) as error:
             await stream.aclose()
             raise httpcore2.ConnectError("the proxy does not answer") from error
@@ -229,11 +229,11 @@ class _Proxy:
         return stream
 
 
-async def _proxy_status(stream: httpcore2.AsyncNetworkStream, timeout: float | None) -> int:
+async def _proxy_status(stream: httpcore2.AsyncNetworkStream, limit_s: float | None) -> int:
     answer = b""
     while b"\r\n\r\n" not in answer:
         # One byte at a time past the headers would be the tunnelled server's; it waits for us, so none come.
-        more = await stream.read(4096, timeout)
+        more = await stream.read(4096, limit_s)
         if not more or len(answer) > PROXY_ANSWER_BYTES:
             return 0
         answer += more

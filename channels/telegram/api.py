@@ -54,7 +54,7 @@ async def call(
     payload: Mapping[str, Any],
     *,
     upload: Upload | None = None,
-    timeout: httpx2.Timeout = CALL_TIMEOUT,
+    limits: httpx2.Timeout | None = None,
 ) -> Answer:
     """One call. Raises what the client raises, and `Forbidden` where the guard refuses the address."""
     url = f"{account.settings.api_base}/bot{account.settings.token.get_secret_value()}/{method}"
@@ -62,17 +62,17 @@ async def call(
     if upload is None:
         content = orjson.dumps(payload)
         headers = {"content-type": "application/json"}
-        response = await client.post(url, content=content, headers=headers, timeout=timeout)
+        response = await client.post(url, content=content, headers=headers, timeout=limits or CALL_TIMEOUT)
     else:
         files = {upload.field: (upload.name or upload.field, upload.content, upload.media_type)}
-        response = await client.post(url, data=_form(payload), files=files, timeout=timeout)
+        response = await client.post(url, data=_form(payload), files=files, timeout=limits or CALL_TIMEOUT)
     return _read(response)
 
 
 async def ask(account: Account, method: str, payload: Mapping[str, Any]) -> Any:
     """A call that changes no conversation: its result, or `Misconfigured`, `Unavailable`."""
     try:
-        answer = await call(account, method, payload, timeout=CONFIGURE_TIMEOUT)
+        answer = await call(account, method, payload, limits=CONFIGURE_TIMEOUT)
     except Forbidden as error:
         raise Misconfigured(f"channels.telegram.{account.name}: api_base: {error.message}") from None
     except httpx2.HTTPError as error:
@@ -104,7 +104,8 @@ async def download(account: Account, file_id: str, *, limit_bytes: int) -> bytes
 
 
 def bad_token(account: Account) -> str:
-    return f"channels.telegram.{account.name}: Telegram does not know this token; ask @BotFather for the right one"
+    where = f"channels.telegram.{account.name}"
+    return f"{where}: Telegram does not know this token; ask @BotFather for the right one"
 
 
 async def _limited(response: httpx2.Response, limit_bytes: int) -> bytes:
@@ -138,7 +139,8 @@ def _read(response: httpx2.Response) -> Answer:
         return Answer(response.status_code)
     if not isinstance(body, dict) or not isinstance(body.get("ok"), bool):
         return Answer(response.status_code)
-    parameters = body.get("parameters") if isinstance(body.get("parameters"), dict) else {}
+    given = body.get("parameters")
+    parameters: dict[str, Any] = given if isinstance(given, dict) else {}
     wait = parameters.get("retry_after")
     moved = parameters.get("migrate_to_chat_id")
     return Answer(

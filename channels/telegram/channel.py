@@ -108,7 +108,7 @@ class Telegram:
 
     async def _show(self, account: Account, method: str, payload: dict[str, Any]) -> None:
         try:
-            await api.call(account, method, payload, timeout=api.CONFIGURE_TIMEOUT)
+            await api.call(account, method, payload, limits=api.CONFIGURE_TIMEOUT)
         except (httpx2.HTTPError, PorticoError) as error:
             log.info("telegram.not_shown", account=account.name, method=method, why=type(error).__name__)
 

@@ -1,7 +1,7 @@
 """Telegram without a webhook: long polling, for machines that nobody can call.
 
-The offset moves only after `sink` has returned, and Telegram forgets an update only when it is asked for later
-ones: so a crash repeats updates and loses none, and no cursor has to be kept here.
+The offset moves only after `sink` has returned, and Telegram forgets an update only when it is asked for
+later ones: so a crash repeats updates and loses none, and no cursor has to be kept here.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Poller:
     async def _ask(self) -> list[Any] | None:
         asked = {"offset": self._offset, "timeout": POLL_S, "allowed_updates": list(UPDATE_KINDS)}
         try:
-            answer = await api.call(self._account, "getUpdates", asked, timeout=POLL_TIMEOUT)
+            answer = await api.call(self._account, "getUpdates", asked, limits=POLL_TIMEOUT)
         except (httpx2.HTTPError, Forbidden) as error:
             await self._back_off(type(error).__name__)
             return None

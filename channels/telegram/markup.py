@@ -1,7 +1,7 @@
 """CommonMark into the HTML that Telegram knows, cut into messages that fit.
 
-A text becomes pieces, each with the tags around it; a message is as many pieces as fit, and its tags are opened
-and closed anew. So no cut can break a tag, an entity or a code block. Bot API, "HTML style":
+A text becomes pieces, each with the tags around it; a message is as many pieces as fit, and its tags are
+opened and closed anew. So no cut can break a tag, an entity or a code block. Bot API, "HTML style":
 https://core.telegram.org/bots/api#html-style
 """
 

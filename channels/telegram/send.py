@@ -1,7 +1,7 @@
 """Telegram's way out, second half: one call, and an honest word about its end.
 
-Telegram knows no idempotency key. So what may have been written is `Unknown`, and only what the Bot API itself
-refused, or what never left, is `NotSent`.
+Telegram knows no idempotency key. So what may have been written is `Unknown`, and only what the Bot API
+itself refused, or what never left, is `NotSent`.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ async def _attempt(
     method: str, payload: dict[str, Any], account: Account, upload: Upload | None
 ) -> Outcome | Answer:
     """The end of one call; an `Answer` where Telegram refused it."""
-    timeout = api.UPLOAD_TIMEOUT if upload else api.CALL_TIMEOUT
+    limits = api.UPLOAD_TIMEOUT if upload else api.CALL_TIMEOUT
     try:
-        answer = await api.call(account, method, payload, upload=upload, timeout=timeout)
+        answer = await api.call(account, method, payload, upload=upload, limits=limits)
     except Forbidden as error:
         return NotSent(reason=f"channels.telegram.{account.name}: api_base: {error.message}", permanent=True)
     except api.NOT_WRITTEN as error:

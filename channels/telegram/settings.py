@@ -19,7 +19,7 @@ class TelegramSettings(AccountSettings):
     token: SecretStr = Field(description="the bot's token, as @BotFather gives it")
     secret: SecretStr | None = Field(
         None,
-        description="secret of the webhook, 1-256 of A-Z a-z 0-9 _ -; derived from the token when it is missing",
+        description="secret of the webhook, 1-256 of A-Z a-z 0-9 _ -; missing: derived from the token",
     )
     api_base: str = Field("https://api.telegram.org", description="where the Bot API is reached")
     receive: Literal["auto", "webhook", "poll"] = Field(

@@ -129,19 +129,14 @@ def read_update(body: Any) -> Update:
 
 
 def read_address(body: dict[str, Any]) -> str:
-    """The chat that an update belongs to, or the topic in it; nothing when it has none or is of an unknown kind.
+    """The chat that an update belongs to, or the topic in it; nothing when it has none or is of another kind.
 
-    Looks at no more than it needs: an update of a newer shape still finds its conversation. Replies outside of
-    forums carry a thread id as well, so only `is_topic_message` tells a topic.
+    Looks at no more than it needs: an update of a newer shape still finds its conversation. Replies outside
+    of forums carry a thread id as well, so only `is_topic_message` tells a topic.
     """
-    query = body.get("callback_query")
-    about = (
-        body.get("message")
-        or body.get("edited_message")
-        or (query.get("message") if _is_object(query) else None)
-    )
-    chat = about.get("chat") if _is_object(about) else None
-    chat_id = chat.get("id") if _is_object(chat) else None
+    query = _object(body.get("callback_query"))
+    about = _object(body.get("message") or body.get("edited_message") or query.get("message"))
+    chat_id = _object(about.get("chat")).get("id")
     if not _is_int(chat_id):
         return ""
     thread = about.get("message_thread_id")
@@ -157,8 +152,8 @@ def split_address(chat: str) -> tuple[int | str, int | None]:
     return chat_id, int(thread) if thread.isdigit() else None
 
 
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _is_int(value: Any) -> bool:

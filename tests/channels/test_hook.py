@@ -129,10 +129,10 @@ def test_whatever_is_not_signed_is_refused(headers: dict[str, str], body: bytes)
         b'{"type": 1}',
         b'{"type": "message"}',
         b'{"type": "message", "timestamp": "2026-11-22T10:00:00Z", "data": []}',
-        b'{"type": "message", "timestamp": "2026-11-22T10:00:00Z", "data": {"chat": "c", "sender": "s", "text": 1}}',
-        b'{"type": "message", "timestamp": "2026-11-22T10:00:00Z", "data": {"chat": "", "sender": "s", "text": "t"}}',
-        b'{"type": "message", "timestamp": "2026-11-22T10:00:00", "data": {"chat": "c", "sender": "s", "text": "t"}}',
-        b'{"type": "message", "timestamp": "soon", "data": {"chat": "c", "sender": "s", "text": "t"}}',
+        b'{"type": "message", "timestamp": "2026-11-22T10:00:00Z", "data": {"chat": "c", "sender": 1}}',
+        b'{"type": "message", "timestamp": "2026-11-22T10:00:00Z", "data": {"chat": "", "sender": "s"}}',
+        b'{"type": "message", "timestamp": "2026-11-22T10:00:00", "data": {"chat": "c", "sender": "s"}}',
+        b'{"type": "message", "timestamp": "soon", "data": {"chat": "c", "sender": "s"}}',
     ],
 )
 def test_a_signed_body_of_the_wrong_shape_is_unreadable(body: bytes) -> None:

@@ -4,14 +4,14 @@ import pytest
 
 from channels import web
 from channels.base import Account, RawRequest
-from portico.contracts import Attachment, MessageKind, Outgoing, Reply, Sent
+from portico.contracts import Attachment, InboundEvent, MessageKind, Outgoing, Reply, Sent
 from portico.errors import Refused, Unreadable
 
 ACCOUNT = Account("web", "default", web.WebSettings())
 CHANNEL = web.CHANNEL
 
 
-def said(text: str, **more: object) -> web.InboundEvent:
+def said(text: str, **more: object) -> InboundEvent:
     return web.event(id="u-1", conversation="c1", text=text, person_id="owner", locale="zh", **more)  # type: ignore[arg-type]
 
 

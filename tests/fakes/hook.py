@@ -27,7 +27,7 @@ SECRET = "whsec_" + base64.b64encode(b"a secret of the tests, 32 bytes.").decode
 
 
 def sign(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
-    """Standard Webhooks' signature, written from its specification and not with the library that is tested."""
+    """Standard Webhooks' signature, from its specification and not with the library that is tested."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     digest = hmac.new(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
     return "v1," + base64.b64encode(digest).decode()

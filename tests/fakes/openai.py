@@ -1,7 +1,7 @@
-"""An OpenAI-compatible server with scripted answers: `/v1/models` and `/v1/chat/completions`, streamed or not.
+"""An OpenAI-compatible server with scripted answers: `/v1/models` and `/v1/chat/completions`.
 
 with FakeOpenAI(models=["tiny"]) as model:            # model.url + "/v1" is the base_url
-    model.say("Hello", " there", pause_s=0.05)        # one answer, in these deltas; else it echoes the question
+    model.say("Hello", " there", pause_s=0.05)        # one answer; else it echoes
     model.script("chat", status(500), hang())
     model.asked[0]["messages"]
 """
@@ -34,7 +34,7 @@ def too_many(retry_after_s: int) -> Step:
 
 @dataclass(frozen=True)
 class Said:
-    """One answer. `break_after` closes the connection after so many deltas; `stop_after` then falls silent."""
+    """One answer. `break_after` so many deltas the connection closes; `stop_after`: silence."""
 
     deltas: tuple[str, ...]
     pause_s: float = 0.0

@@ -1,4 +1,4 @@
-"""A small HTTP server in a thread of its own, on a free port of 127.0.0.1: the base of the scripted platforms."""
+"""A small HTTP server in its own thread, on a free port of 127.0.0.1: the base of the scripted platforms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aiohttp import web
 
 @dataclass(frozen=True)
 class Step:
-    """What happens to one call instead of the usual. `taken`: whether the call has its effect all the same."""
+    """What happens to one call instead of the usual. `taken`: whether the call has its effect anyway."""
 
     status: int | None = None
     body: dict[str, Any] | None = None

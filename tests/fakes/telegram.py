@@ -1,11 +1,12 @@
 """A scripted Bot API that keeps the documented rules and records what it was asked.
 
-    with FakeTelegram() as telegram:                     # telegram.url is the api_base, telegram.token the token
+    with FakeTelegram() as telegram:                     # telegram.url is the api_base
         telegram.script("sendMessage", too_many(2), drop(), status(502))
         telegram.deliver(webhook_url, telegram.text("hello", chat=7))
         telegram.wait_for_messages(1)[0].text
 
-`calls` holds every call as it arrived, `messages` what people would see (a dropped connection may have delivered).
+`calls` holds every call as it arrived, `messages` what people would see (a dropped connection may have
+delivered).
 """
 
 from __future__ import annotations
@@ -58,11 +59,12 @@ def refuse(code: int, description: str, **parameters: Any) -> Step:
 
 @dataclass(frozen=True)
 class Call:
-    """`at` is `time.monotonic()` on arrival."""
+    """`at` is `time.monotonic()` on arrival, `peer` the port that the caller's connection came from."""
 
     method: str
     payload: dict[str, Any]
     at: float
+    peer: int
     files: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -190,7 +192,7 @@ class FakeTelegram(FakeServer):
             return _answer(_error(401, "Unauthorized"))
         payload, files = await _payload(request)
         with self._changed:
-            self.calls.append(Call(method, payload, at, files))
+            self.calls.append(Call(method, payload, at, _peer(request), files))
             self._changed.notify_all()
         step = self.next_step(method)
         if step is not None and step.delay_s:
@@ -361,6 +363,11 @@ def _visible(text: str) -> tuple[str, str]:
     if parser.open and not parser.wrong:
         parser.wrong = f'Can\'t find end tag corresponding to start tag "{parser.open[-1]}"'
     return parser.text, parser.wrong
+
+
+def _peer(request: web.Request) -> int:
+    name = request.transport.get_extra_info("peername") if request.transport else None
+    return int(name[1]) if name else 0
 
 
 async def _payload(request: web.Request) -> tuple[dict[str, Any], dict[str, bytes]]:
