@@ -10,7 +10,6 @@ import pytest
 from portico.crypto import Keyring, open_keyring
 from portico.home import Home
 from portico.storage.database import Database
-
 from tests.portico.storage.support import MASTER
 
 

@@ -48,7 +48,9 @@ async def test_a_key_tells_who_it_is(access: Access, db: Database, keyring: Keyr
     assert principal.key_id == key.id
 
 
-async def test_a_key_without_a_person_stands_for_its_own(access: Access, db: Database, keyring: Keyring) -> None:
+async def test_a_key_without_a_person_stands_for_its_own(
+    access: Access, db: Database, keyring: Keyring
+) -> None:
     principal = await access.check_key(await access.create_key("service", "ci"))
     assert principal is not None
     actor = await People(db, keyring).actor_of("web", "default", principal.person_id)

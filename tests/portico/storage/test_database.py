@@ -24,7 +24,9 @@ def lease(connection: Connection, name: str) -> None:
 
 
 async def leases(db: Database) -> list[str]:
-    rows = await db.read(lambda connection: connection.execute("SELECT name FROM leases ORDER BY name").fetchall())
+    rows = await db.read(
+        lambda connection: connection.execute("SELECT name FROM leases ORDER BY name").fetchall()
+    )
     return [row["name"] for row in rows]
 
 
@@ -138,7 +140,9 @@ async def test_a_failing_write_takes_no_other_with_it(db: Database) -> None:
     assert await leases(db) == ["a", "b", "c"]
 
 
-async def test_what_was_handed_over_is_written_before_closing(home: Home, keyring: Keyring, db: Database) -> None:
+async def test_what_was_handed_over_is_written_before_closing(
+    home: Home, keyring: Keyring, db: Database
+) -> None:
     waiting = [asyncio.ensure_future(db.write(lambda c, name=f"{n}": lease(c, name))) for n in range(100)]
     await asyncio.sleep(0)
     await asyncio.to_thread(db.close)

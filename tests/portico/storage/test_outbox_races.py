@@ -1,7 +1,8 @@
-"""Two attempts at one delivery, in every order that hypothesis can think of, against a platform that remembers.
+"""Two attempts at one delivery, in every order that hypothesis can think of, against a platform that counts.
 
-Each worker does what the delivery step does; it may be overtaken or die between any two steps. What must hold:
-the platform sees at most one unmarked copy, a definite end is never overwritten, numbers have no gaps.
+Each worker does what the delivery step does; it may be overtaken or die between any two steps. What must
+hold: at most one unmarked copy, a definite end is never overwritten, an older attempt changes nothing,
+numbers have no gaps.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ WORKERS = st.sampled_from(["a", "b"])
 
 @dataclass
 class Worker:
-    """One attempt at the turn's delivery: `row` is what it last read, `going` whether it may call the platform."""
+    """One attempt at the delivery: `row` is what it last read, `going` whether it may call the platform."""
 
     row: OutboxRow | None = None
     going: bool = False
@@ -63,25 +64,44 @@ class DeliveryRaces(RuleBasedStateMachine):
         self.now += 1
         return self.runner.run(awaitable)
 
+    def stored(self, row: OutboxRow) -> OutboxRow:
+        found: OutboxRow = self.run_now(self.outbox.get(row.row_id))
+        return found
+
     def teardown(self) -> None:
         self.db.close()
         self.runner.close()
         self.folder.cleanup()
 
+    @rule(name=WORKERS, end=st.sampled_from(["sent", "unknown"]))
+    def goes_on(self, name: str, end: str) -> None:
+        """The next step of the delivery, from what this worker knows, which may be out of date."""
+        worker = self.workers[name]
+        if worker.row is None or worker.row.final:
+            self.prepares_and_begins(name)
+        elif worker.called:
+            self.finishes(name, end)
+        elif worker.going:
+            self.calls_the_platform(name)
+        elif worker.row.state == "unknown":
+            self.repeats_an_unknown_end(name)
+        else:
+            self.begins_what_it_read(name)
+
     @rule(name=WORKERS)
     def dies_and_starts_again(self, name: str) -> None:
         self.workers[name] = Worker()
 
-    @rule(name=WORKERS)
     def prepares_and_begins(self, name: str) -> None:
         rows = [NewRow("c", "t", part, "send", "{}") for part in range(PARTS)]
         _, begun = self.run_now(
-            self.outbox.prepare_and_begin_first(rows, rates=Rates(), account_key="a", chat_key="c", now=self.now)
+            self.outbox.prepare_and_begin_first(
+                rows, rates=Rates(), account_key="a", chat_key="c", now=self.now
+            )
         )
         if begun is not None:
             self.workers[name] = Worker(begun.row, going=begun.kind == "go")
 
-    @rule(name=WORKERS)
     def begins_what_it_read(self, name: str) -> None:
         worker = self.workers[name]
         if worker.row is None or worker.going:
@@ -96,32 +116,43 @@ class DeliveryRaces(RuleBasedStateMachine):
                 now=self.now,
             )
         )
-        self.workers[name] = Worker(begun.row if begun.kind != "stale" else worker.row, going=begun.kind == "go")
+        self.workers[name] = Worker(
+            begun.row if begun.kind != "stale" else worker.row, going=begun.kind == "go"
+        )
 
-    @rule(name=WORKERS)
     def repeats_an_unknown_end(self, name: str) -> None:
         worker = self.workers[name]
         if worker.row is not None and worker.row.state == "unknown":
+            before = self.stored(worker.row)
             row = self.run_now(self.outbox.repeat_marked(worker.row.row_id, attempt=worker.row.attempt))
+            if before.attempt != worker.row.attempt or before.state not in ("sending", "unknown"):
+                assert row == before
+            else:
+                assert (row.state, row.marked, row.attempt) == ("ready", True, before.attempt + 1)
             self.workers[name] = Worker(row)
 
-    @rule(name=WORKERS)
     def calls_the_platform(self, name: str) -> None:
         worker = self.workers[name]
         if worker.going and not worker.called and worker.row is not None:
             self.platform.copies.append((worker.row.part, worker.row.marked))
             worker.called = True
 
-    @rule(name=WORKERS, state=st.sampled_from(["sent", "unknown"]))
     def finishes(self, name: str, state: Any) -> None:
         worker = self.workers[name]
         if not worker.called or worker.row is None:
             return
+        before = self.stored(worker.row)
         taken = self.run_now(
             self.outbox.finish(
                 worker.row.row_id, attempt=worker.row.attempt, state=state, platform_id=name, now=self.now
             )
         )
+        if before.attempt != worker.row.attempt or before.state not in ("sending", "unknown"):
+            assert not taken or before.state == state
+            assert self.stored(worker.row) == before
+        else:
+            assert taken
+            assert self.stored(worker.row).state == state
         if taken and state == "sent":
             self.definite.setdefault(worker.row.row_id, name)
         self.workers[name] = Worker()
@@ -130,7 +161,12 @@ class DeliveryRaces(RuleBasedStateMachine):
     def is_refused_for_now(self, name: str) -> None:
         worker = self.workers[name]
         if worker.going and not worker.called and worker.row is not None:
-            row = self.run_now(self.outbox.back_to_ready(worker.row.row_id, attempt=worker.row.attempt, reason="429"))
+            before = self.stored(worker.row)
+            row = self.run_now(
+                self.outbox.back_to_ready(worker.row.row_id, attempt=worker.row.attempt, reason="429")
+            )
+            if before.attempt != worker.row.attempt or before.state != "sending":
+                assert row == before
             self.workers[name] = Worker(row)
 
     @invariant()

@@ -43,7 +43,9 @@ async def test_an_old_code_lets_nobody_in(people: People) -> None:
         await people.approve(code, now=CODE_VALID_S)
 
 
-async def test_guessing_closes_the_door_even_for_the_right_code_and_only_for_the_guesser(people: People) -> None:
+async def test_guessing_closes_the_door_even_for_the_right_code_and_only_for_the_guesser(
+    people: People,
+) -> None:
     code = await offer(people)
     for _ in range(WRONG_ALLOWED):
         with pytest.raises(NotFound):

@@ -26,7 +26,9 @@ async def test_a_dead_letter_is_kept_once_and_whole(db: Database) -> None:
 async def test_a_closed_letter_is_closed_by_one(db: Database) -> None:
     letters = DeadLetters(db)
     await letters.add(LETTER)
-    assert sorted(await asyncio.gather(letters.close("dl-1", "retried"), letters.close("dl-1", "dropped"))) == [
+    assert sorted(
+        await asyncio.gather(letters.close("dl-1", "retried"), letters.close("dl-1", "dropped"))
+    ) == [
         False,
         True,
     ]
