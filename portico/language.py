@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import Counter
 
 UNKNOWN = "und"  # BCP 47: undetermined
 MAX_CHARACTERS = 2_000
+
+# Addresses of pages and people are written with Latin letters in every language.
+_ADDRESS = re.compile(r"[A-Za-z0-9_-]+(?:[.@/:?=&]+[A-Za-z0-9_-]+)+")
 
 # First and last code point of what is written with a script, and the language it most often stands for here.
 _RANGES = (
@@ -36,14 +40,14 @@ _RANGES = (
     (0x20000, 0x323AF, "zh"),
 )
 _STARTS = [first for first, _, _ in _RANGES]
-# A Chinese character says about as much as three Latin letters: "请打开 example.com" is Chinese.
+# A Chinese character says about as much as three Latin letters: "帮我运行 python" is Chinese.
 _WEIGHT = {"zh": 3, "ja": 3, "ko": 2}
 
 
 def detect_language(text: str) -> str:
     """A language tag such as "en" or "zh"; "und" when there is no letter. Latin script counts as English."""
     found: Counter[str] = Counter()
-    for character in text[:MAX_CHARACTERS]:
+    for character in _ADDRESS.sub(" ", text[:MAX_CHARACTERS]):
         language = _language_of(ord(character))
         if language:
             found[language] += _WEIGHT.get(language, 1)

@@ -1,1 +1,1 @@
-"""What Triton serves: sources of the models, and what builds and quantizes them. Imports nothing of the rest."""
+"""What Triton serves: sources of the models, and what builds them. Imports nothing of the rest."""

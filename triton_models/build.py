@@ -1,7 +1,8 @@
 """Builds the model repository of one PORTICO_HOME: `python -m triton_models.build --home DIR`.
 
-FP32 and INT8 encoders are made once for each recipe and kept in the user's cache; the intent head once for each set
-of intents. A home that is up to date is recognized by its manifest, without reading a model or importing a library.
+FP32 and INT8 encoders are made once for each recipe and kept in the user's cache; the intent head once for
+each set of intents. A home that is up to date is recognized by its manifest, without reading a model or
+importing a library.
 """
 
 from __future__ import annotations
@@ -106,12 +107,13 @@ class Build:
     def _make_head(self, folder: Path, encoders: Path) -> None:
         from triton_models import intents as reading
         from triton_models.encoder import Encoder
+        from triton_models.head import OUT_OF_SCOPE
         from triton_models.train import Examples, train_head
 
         intents, problems = reading.load_intents(HERE / "understand" / "intents", self.own_intents)
         outside = reading.read_out_of_scope(HERE / "understand" / "out_of_scope.yaml")
         pairs = [(text, name) for name, intent in intents.items() for text in intent.examples]
-        pairs += [(text, reading.OUT_OF_SCOPE) for text in outside]
+        pairs += [(text, OUT_OF_SCOPE) for text in outside]
         texts, labels = [text for text, _ in pairs], [label for _, label in pairs]
         say(f"training the intents: {len(intents)} intents, {len(texts)} examples")
         embeddings = Encoder(_as_served(encoders, "int8", folder / "encoder"), threads=2).encode(texts)
@@ -175,7 +177,7 @@ def say(text: str) -> None:
 
 
 def default_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"  # noqa: TID251 - an entry point
     return Path(base) / "portico" / "models"
 
 

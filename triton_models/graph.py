@@ -1,11 +1,13 @@
-"""Writes the sentence encoder as an ONNX graph of ONNX Runtime's fused BERT operators, from its PyTorch weights.
+"""Writes the sentence encoder as an ONNX graph of ONNX Runtime's fused BERT operators.
 
-No deep-learning framework is needed: weights are transposed, query, key and value packed into one matrix, and mean
-pooling and L2 normalization put inside, so that one run turns word pieces into finished embeddings.
+It needs the PyTorch weights, but no PyTorch: weights are transposed, query, key and value packed into one
+matrix, and mean pooling and L2 normalization put inside, so that one run turns word pieces into finished
+embeddings.
 
-INT8 quantizes weights by output channel and activations by *piece*. With one range for a whole run, as ONNX Runtime's
-own dynamic quantization has it, an embedding would depend on the texts of others in the same batch (cosine 0.99 to
-itself); so it does not, and is closer to FP32 (0.995–0.998 against 0.989–0.996) for a fifth more time.
+INT8 quantizes weights by output channel and activations by *piece*. With one range for a whole run, as ONNX
+Runtime's own dynamic quantization has it, an embedding would depend on the texts of others in the same batch
+(cosine 0.99 to itself); so it does not, and is closer to FP32 (0.995–0.998 against 0.989–0.996), for a fifth
+more time.
 """
 
 from __future__ import annotations
@@ -91,13 +93,17 @@ class Int8Writer(GraphWriter):
         if source not in self._quantized:
             size = self.node("Abs", [source], f"{source}.size")
             largest = self.node("ReduceMax", [size, self.number(np.array([-1]))], f"{source}.largest")
-            scale = self.node("Mul", [largest, self.number(np.float32([1 / LEVELS]))], f"{source}.scale")
+            scale = self.node("Mul", [largest, self.number(_single(1 / LEVELS))], f"{source}.scale")
             steps = self.node("Div", [source, scale], f"{source}.steps")
             # Half a step more, because the cast cuts off instead of rounding.
-            shifted = self.node("Add", [steps, self.number(np.float32([MIDDLE + 0.5]))], f"{source}.shifted")
+            shifted = self.node("Add", [steps, self.number(_single(MIDDLE + 0.5))], f"{source}.shifted")
             integers = self.node("Cast", [shifted], f"{source}.integers", to=TensorProto.UINT8)
             self._quantized[source] = (integers, scale)
         return self._quantized[source]
+
+
+def _single(value: float) -> Array:
+    return np.array([value], np.float32)
 
 
 def _by_row(matrix: Array) -> tuple[Array, Array]:

@@ -1,6 +1,7 @@
 """The intent head as it is served: linear over the embedding and hashed n-grams of the text, then softmax.
 
-The encoder's vocabulary is English; the n-grams carry Chinese, where it knows little more than single characters.
+The encoder's vocabulary is English; the n-grams carry Chinese, where it knows little more than single
+characters.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Head:
     threshold: float
 
     def predict(self, texts: Sequence[str], embeddings: Floats) -> list[Guess]:
-        """The intent of each text, `out_of_scope` when none is likely enough; the score is its probability."""
+        """The intent of each text and its probability; `out_of_scope` when none is likely enough."""
         width = embeddings.shape[1]
         logits = embeddings @ self.weights[:width] + self.bias
         for row, text in enumerate(texts):
@@ -88,7 +89,7 @@ def softmax(logits: Floats) -> Floats:
 
 
 def ngrams(text: str) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Floats]:
-    """Buckets of the text's n-grams and their values; together of length 1, more for Chinese, 0 for no text."""
+    """Buckets of the text's n-grams and their values; of length 1, more for Chinese, 0 for no text."""
     counts: dict[int, float] = {}
     features = set(_features(text))
     for feature in features:

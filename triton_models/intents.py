@@ -1,6 +1,7 @@
 """Reads the intents: one YAML file each, shipped ones and the person's own, which add or override by name.
 
-A file of theirs that is wrong is reported with its line and left out; a shipped one that is wrong is a bug and raises.
+A file of theirs that is wrong is reported with its line and left out; a shipped one that is wrong is a bug
+and raises.
 """
 
 from __future__ import annotations

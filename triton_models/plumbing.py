@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def answer(requests: list[Any], compute: Callable[[list[str]], Outputs]) -> list[Any]:
-    """One response for each request, all texts computed together; a request that cannot be read fails alone."""
+    """A response for each request, all texts computed together; one that cannot be read fails alone."""
     read = [_texts(request) for request in requests]
     texts = [text for part in read if not isinstance(part, BadText) for text in part]
     outputs = compute(texts) if texts else {}

@@ -1,4 +1,4 @@
-"""Files that are made once and kept: checksums, folders that appear whole or not at all, links instead of copies."""
+"""Files that are made once and kept: checksums, folders that appear whole, links instead of copies."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Trains the intent head from examples: multinomial logistic regression, in the space spanned by the examples.
+"""Trains the intent head: multinomial logistic regression, in the space that the examples span.
 
-With a thousand examples and nine thousand features, the products between examples (the Gram matrix) are all that
-training needs; that takes a second and gives the same weights.
+With a thousand examples and nine thousand features, the products between examples (the Gram matrix) are all
+that training needs; that takes a second and gives the same weights.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _fit(gram: Floats, labels: np.ndarray[Any, Any], classes: int) -> Floats:
     balance = np.minimum(len(labels) / (classes * target.sum(axis=0)), 4.0)[labels][:, None]
     balance = (balance / len(labels)).astype(np.float32)
     rate = np.float32(1.0 / (0.5 * balance.max() * np.linalg.norm(gram, 2) + DECAY))
-    duals = np.zeros_like(target)
+    duals: Floats = np.zeros_like(target)
     previous = duals
     for step in range(STEPS):
         ahead = duals + np.float32(step / (step + 3)) * (duals - previous)
@@ -76,7 +76,7 @@ def _fit(gram: Floats, labels: np.ndarray[Any, Any], classes: int) -> Floats:
 
 
 def _calibrate(gram: Floats, labels: np.ndarray[Any, Any], outside: int) -> float:
-    """The threshold with the best mean of hits inside and rejections outside, over examples held out in turn."""
+    """The threshold with the most hits inside and rejections outside, over examples held out in turn."""
     fold = np.random.default_rng(0).permutation(len(labels)) % FOLDS
     probabilities = np.zeros((len(labels), int(labels.max()) + 1), dtype=np.float32)
     for held_out in range(FOLDS):

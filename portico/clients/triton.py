@@ -113,7 +113,7 @@ def _utf8(text: str) -> bytes:
 
 
 def _column(answer: InferResult, name: str) -> np.ndarray[Any, Any]:
-    column = answer.as_numpy(name)
+    column: np.ndarray[Any, Any] | None = answer.as_numpy(name)
     if column is None:  # Triton's Python backend does that silently with numpy 2 in its environment
         raise Unavailable(PART, f"it sent no {name}")
     return column
