@@ -49,7 +49,9 @@ class AuthorizeSteps:
     async def authorize_inbound(self, question: InboundQuestion) -> InboundAnswer:
         conversation, message = question.conversation, question.message
         account = self._deps.accounts.get(conversation.channel, conversation.account)
-        actor = await self._deps.people.actor_of(conversation.channel, conversation.account, message.sender.id)
+        actor = await self._deps.people.actor_of(
+            conversation.channel, conversation.account, message.sender.id
+        )
         action = InboundAction(kind=message.kind, admit=account.settings.admit, addressed=message.addressed)
         asked = self._about(action, actor=actor, conversation=conversation, group=message.group)
         decision = await self._deps.policy.decide("inbound", asked, decision_id=question.decision_id)
@@ -66,8 +68,12 @@ class AuthorizeSteps:
                 locality=route.locality,
                 owner_allowed=self._deps.settings.policy.owner_allows_cloud,
             )
-            asked = self._about(action, actor=question.actor, conversation=question.conversation)
-            decision = await self._deps.policy.decide("model", asked, decision_id=f"{question.decision_id}-{number}")
+            asked = self._about(
+                action, actor=question.actor, conversation=question.conversation, group=question.group
+            )
+            decision = await self._deps.policy.decide(
+                "model", asked, decision_id=f"{question.decision_id}-{number}"
+            )
             if decision.allowed:
                 return ModelAnswer(decision=decision, route=route, configured=True)
         return ModelAnswer(decision=decision, configured=bool(routes.candidates()), offered=routes.offered)
@@ -77,7 +83,7 @@ class AuthorizeSteps:
         conversation = question.conversation
         account = self._deps.accounts.get(conversation.channel, conversation.account)
         action = egress_action(question.kind, conversation, admit=account.settings.admit)
-        asked = self._about(action, actor=question.actor, conversation=conversation)
+        asked = self._about(action, actor=question.actor, conversation=conversation, group=question.group)
         decision = await self._deps.policy.decide("egress", asked, decision_id=question.decision_id)
         return EgressAnswer(decision=decision)
 
@@ -87,7 +93,9 @@ class AuthorizeSteps:
         invocation = question.invocation
         declared = self._tool_spec(invocation.tool_name)
         if declared is None:
-            return ToolAnswer(decision=Decision(effect=Effect.DENY, reasons=("there is no such tool",)), known=False)
+            return ToolAnswer(
+                decision=Decision(effect=Effect.DENY, reasons=("there is no such tool",)), known=False
+            )
         action = ToolAction(
             tool=declared.name,
             effects=declared.effects,

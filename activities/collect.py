@@ -40,6 +40,8 @@ class CollectSteps:
         channel = load(account.channel)
         if not isinstance(channel, Fetches):
             raise NotFound("an attachment")
-        content = await channel.fetch(attachment, account, limit_bytes=self._deps.settings.limits.attachment_bytes)
+        content = await channel.fetch(
+            attachment, account, limit_bytes=self._deps.settings.limits.attachment_bytes
+        )
         blob = await self._deps.blobs.put(content)
         return attachment.model_copy(update={"blob": blob, "size_bytes": len(content)})

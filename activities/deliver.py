@@ -91,18 +91,24 @@ class _Sender:
         )
         now = time.time()
         if isinstance(end, Sent):
-            await self._outbox.finish(row.row_id, attempt=row.attempt, state="sent", platform_id=end.platform_id, now=now)
+            await self._outbox.finish(
+                row.row_id, attempt=row.attempt, state="sent", platform_id=end.platform_id, now=now
+            )
         elif isinstance(end, NotSent):
             await self._settle_refusal(row, end, now=now)
         else:
             log.warning("deliver.unknown_end", row=row.row_id, reason=end.reason)
-            await self._outbox.finish(row.row_id, attempt=row.attempt, state="unknown", reason=end.reason, now=now)
+            await self._outbox.finish(
+                row.row_id, attempt=row.attempt, state="unknown", reason=end.reason, now=now
+            )
             await self._settle_unknown(row)
             raise Unavailable(self._account.channel, "the end of a call is unknown")
 
     async def _settle_refusal(self, row: OutboxRow, end: NotSent, *, now: float) -> None:
         if end.permanent:
-            await self._outbox.finish(row.row_id, attempt=row.attempt, state="refused", reason=end.reason, now=now)
+            await self._outbox.finish(
+                row.row_id, attempt=row.attempt, state="refused", reason=end.reason, now=now
+            )
             return
         await self._outbox.back_to_ready(row.row_id, attempt=row.attempt, reason=end.reason)
         raise Unavailable(self._account.channel, end.reason, retry_after_s=end.retry_after_s)
@@ -134,5 +140,8 @@ def _delivered(rows: tuple[OutboxRow, ...]) -> Delivered:
     bad = next((row for row in rows if row.state == "refused" or row.held), None)
     outcome = "sent" if bad is None else "held" if bad.held else "refused"
     return Delivered(
-        outcome=outcome, calls=len(rows), marked=sum(row.marked for row in rows), reason=bad.reason if bad else ""
+        outcome=outcome,
+        calls=len(rows),
+        marked=sum(row.marked for row in rows),
+        reason=bad.reason if bad else "",
     )

@@ -30,9 +30,9 @@ DIALOGUE_CHARACTERS = 12_000
 LONGEST_ANSWER = 100_000
 
 _RULES_IN = (
-    "You are the assistant of a private gateway named Portico. Today is {today}. Answer in %s, briefly and to the "
-    "point. You cannot look anything up, run anything or send anything in this answer; when asked to, say so. "
-    "When you do not know, say that you do not know."
+    "You are the assistant of a private gateway named Portico. Today is {today}. Answer in %s, briefly and to "
+    "the point. You cannot look anything up, run anything or send anything in this answer; when asked to, "
+    "say so. When you do not know, say that you do not know."
 )
 _RULES = {
     "en": _RULES_IN % "English",

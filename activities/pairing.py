@@ -20,7 +20,12 @@ class PairingSteps:
     async def offer_pairing(self, given: PairingInput) -> PairingAnswer:
         conversation, sender = given.conversation, given.message.sender
         code = await self._people.offer_code(
-            conversation.channel, conversation.account, sender.id, sender.name, conversation.chat, now=time.time()
+            conversation.channel,
+            conversation.account,
+            sender.id,
+            sender.name,
+            conversation.chat,
+            now=time.time(),
         )
         return PairingAnswer(code=code)
 

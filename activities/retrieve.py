@@ -19,4 +19,6 @@ class RetrieveSteps:
     @activity.defn(name="retrieve")
     async def retrieve(self, given: RetrieveInput) -> Retrieved:
         lines = await self._memory.recent(given.conversation.id, given.limit)
-        return Retrieved(lines=tuple(DialogueLine(role=line.role, text=line.text[:LINE_LIMIT]) for line in lines))
+        return Retrieved(
+            lines=tuple(DialogueLine(role=line.role, text=line.text[:LINE_LIMIT]) for line in lines)
+        )

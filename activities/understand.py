@@ -33,7 +33,9 @@ class UnderstandSteps:
         understanding = Understanding(
             intent=result.intent, score=result.score, language=language, head_version=result.head_version
         )
-        return Understood(understanding=understanding, action=self._actions.of(result.intent, text=given.text))
+        return Understood(
+            understanding=understanding, action=self._actions.of(result.intent, text=given.text)
+        )
 
 
 class IntentActions:

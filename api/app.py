@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from api import chat, codec_server, conversations, dead_letters, health, history_ui, login, messages, pairing, webhooks
+from api import (
+    chat,
+    codec_server,
+    conversations,
+    dead_letters,
+    health,
+    history_ui,
+    login,
+    messages,
+    pairing,
+    webhooks,
+)
 from api.deps import AppDeps, WebhookDeps
 from api.errors import add_error_handlers
 from api.headers import SecurityHeaders

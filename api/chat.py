@@ -62,7 +62,11 @@ async def chat(socket: WebSocket) -> None:
             hello = Hello.model_validate(await _frame(socket, kind="hello"))
         workflow_id = workflow_of(deps, person, hello.conversation)
     except (ValidationError, BadInput, TimeoutError):
-        await _refuse(socket, BadInput("the first frame is {'type':'hello','after':SEQ,'conversation':NAME|null}"), CLOSE_BAD)
+        await _refuse(
+            socket,
+            BadInput("the first frame is {'type':'hello','after':SEQ,'conversation':NAME|null}"),
+            CLOSE_BAD,
+        )
         return
     except WebSocketDisconnect:
         return
@@ -72,7 +76,9 @@ async def chat(socket: WebSocket) -> None:
 class ChatSession:
     """Reads frames and writes replies until either side is gone."""
 
-    def __init__(self, socket: WebSocket, deps: AppDeps, person: Principal, hello: Hello, workflow_id: str) -> None:
+    def __init__(
+        self, socket: WebSocket, deps: AppDeps, person: Principal, hello: Hello, workflow_id: str
+    ) -> None:
         self._socket = socket
         self._deps = deps
         self._person = person
@@ -158,7 +164,11 @@ class ChatSession:
 
 def _body(said: Said, conversation: str) -> MessageBody:
     return MessageBody(
-        id=said.id, conversation=conversation, text=said.text, locale=said.locale, attachments=said.attachments
+        id=said.id,
+        conversation=conversation,
+        text=said.text,
+        locale=said.locale,
+        attachments=said.attachments,
     )
 
 

@@ -122,14 +122,16 @@ def _parts(payload: str) -> list[dict[str, Any]]:
 @asynccontextmanager
 async def replies_of(deps: AppDeps, workflow_id: str, *, after: int) -> AsyncIterator[Replies]:
     """Replies with a sequence number over `after`, then live updates, none missed in between."""
-    async with deps.live.subscribe(workflow_id) as updates:
+    with deps.live.subscribe(workflow_id) as updates:
         yield Replies(deps, workflow_id, updates, after=after)
 
 
 class Replies:
     """Reads the outbox in order of its sequence numbers; a wake-up tells when to look."""
 
-    def __init__(self, deps: AppDeps, workflow_id: str, updates: AsyncIterator[dict[str, Any]], *, after: int) -> None:
+    def __init__(
+        self, deps: AppDeps, workflow_id: str, updates: AsyncIterator[dict[str, Any]], *, after: int
+    ) -> None:
         self._outbox = deps.outbox
         self._workflow_id = workflow_id
         self.updates = updates

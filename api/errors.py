@@ -58,5 +58,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _bug(request: Request, error: Exception) -> Response:
-    log.error("edge.bug", error=type(error).__name__, path=request.url.path)
+    log.error("edge.bug", path=request.url.path, exc_info=error)
     return problem(500, "internal", "something went wrong here; it is in the log")

@@ -21,8 +21,21 @@ from portico.errors import Unavailable
 router = APIRouter(tags=["history"])
 
 SETTINGS_PATH = "api/v1/settings"
-KEPT_REQUEST_HEADERS = ("accept", "accept-encoding", "accept-language", "if-none-match", "if-modified-since", "caller-type")
-DROPPED_ANSWER_HEADERS = {"connection", "transfer-encoding", "keep-alive", "content-security-policy", "set-cookie"}
+KEPT_REQUEST_HEADERS = (
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "if-none-match",
+    "if-modified-since",
+    "caller-type",
+)
+DROPPED_ANSWER_HEADERS = {
+    "connection",
+    "transfer-encoding",
+    "keep-alive",
+    "content-security-policy",
+    "set-cookie",
+}
 TIMEOUT_S = 30.0
 
 
@@ -33,9 +46,14 @@ async def history(request: Request, deps: App, person: Owner, path: str = "") ->
     if path == SETTINGS_PATH:
         return await _settings(request, deps)
     upstream = await _open(request, deps, path)
-    headers = {key: value for key, value in upstream.headers.items() if key.lower() not in DROPPED_ANSWER_HEADERS}
+    headers = {
+        key: value for key, value in upstream.headers.items() if key.lower() not in DROPPED_ANSWER_HEADERS
+    }
     return StreamingResponse(
-        _raw(upstream), status_code=upstream.status_code, headers=headers, background=BackgroundTask(upstream.aclose)
+        _raw(upstream),
+        status_code=upstream.status_code,
+        headers=headers,
+        background=BackgroundTask(upstream.aclose),
     )
 
 
@@ -61,7 +79,9 @@ async def _open(request: Request, deps: AppDeps, path: str) -> httpx2.Response:
     headers = {name: request.headers[name] for name in KEPT_REQUEST_HEADERS if name in request.headers}
     url = httpx2.URL(f"http://{address}/temporal/{path}", query=request.url.query.encode())
     try:
-        return await _client(request).send(_client(request).build_request("GET", url, headers=headers), stream=True)
+        return await _client(request).send(
+            _client(request).build_request("GET", url, headers=headers), stream=True
+        )
     except httpx2.TransportError as error:
         raise Unavailable("the history UI", type(error).__name__) from error
 

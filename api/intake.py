@@ -50,7 +50,13 @@ class Intake:
     """Stores events. Those of one conversation one after another, conversations in parallel."""
 
     def __init__(
-        self, temporal: Client, keyring: Keyring, blobs: BlobStore, *, signal_bytes: int, split_queues: bool = False
+        self,
+        temporal: Client,
+        keyring: Keyring,
+        blobs: BlobStore,
+        *,
+        signal_bytes: int,
+        split_queues: bool = False,
     ) -> None:
         self._temporal = temporal
         self._id_key = keyring.current("id").secret
@@ -73,7 +79,9 @@ class Intake:
         workflow_id = self.conversation_id(channel=event.channel, account=event.account, chat=event.chat)
         turn_id = turn_id or uuid.uuid4().hex
         envelope = await self._envelope(event, turn_id=turn_id)
-        reference = ConversationRef(id=workflow_id, channel=event.channel, account=event.account, chat=event.chat)
+        reference = ConversationRef(
+            id=workflow_id, channel=event.channel, account=event.account, chat=event.chat
+        )
         await self.signal(reference, envelope)
         return Stored(conversation_id=workflow_id, turn_id=turn_id)
 

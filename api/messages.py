@@ -103,7 +103,9 @@ async def _stored(deps: AppDeps, attachments: list[AttachmentBody]) -> tuple[Att
             raise TooLarge("an attachment", limit_bytes=deps.settings.limits.attachment_bytes)
         blob = await deps.blobs.put(content)
         stored.append(
-            Attachment(name=attachment.name, media_type=attachment.media_type, size_bytes=len(content), blob=blob)
+            Attachment(
+                name=attachment.name, media_type=attachment.media_type, size_bytes=len(content), blob=blob
+            )
         )
     return tuple(stored)
 

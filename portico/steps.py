@@ -90,6 +90,7 @@ class ModelQuestion(Contract):
     conversation: ConversationRef
     actor: Actor
     decision_id: str
+    group: bool = False
 
 
 class RouteRef(Contract):
@@ -157,6 +158,7 @@ class EgressQuestion(Contract):
     kind: Literal["reply", "notice", "pairing"] = "reply"
     decision_id: str
     parts: int = 1
+    group: bool = False
 
 
 class EgressAnswer(Contract):

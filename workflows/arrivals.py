@@ -32,9 +32,7 @@ class Arrivals:
         if not self._seen.add(envelope.dedup_keys):
             return
         turn_id = envelope.turn or new_id()
-        await self._desk.within_boundary(
-            self._arrive(turn_id, envelope), turn_id=turn_id, envelope=envelope, apologize_to=lambda: None
-        )
+        await self._desk.within_boundary(self._arrive(turn_id, envelope), turn_id=turn_id, envelope=envelope)
 
     async def _arrive(self, turn_id: str, envelope: Envelope) -> None:
         normalized = await self._desk.steps.normalize(turn_id, envelope)
@@ -59,7 +57,9 @@ class Arrivals:
             return
         offered = await self._desk.steps.offer_pairing(turn_id, message)
         text = replies.text("pairing_code", decide.language_of(message), code=offered.code)
-        await self._desk.say(Reply.of_text(text), turn_id=turn_id, actor=answer.actor, kind="pairing")
+        await self._desk.say(
+            Reply.of_text(text), turn_id=turn_id, actor=answer.actor, group=message.group, kind="pairing"
+        )
 
     async def _pair(self, turn_id: str, message: Message) -> None:
         """Somebody opened the owner's one-time link."""
@@ -67,7 +67,9 @@ class Arrivals:
         name = "paired" if redeemed.actor else "pairing_failed"
         text = replies.text(name, decide.language_of(message))
         actor = redeemed.actor or Actor()
-        await self._desk.say(Reply.of_text(text), turn_id=turn_id, actor=actor, kind="pairing")
+        await self._desk.say(
+            Reply.of_text(text), turn_id=turn_id, actor=actor, group=message.group, kind="pairing"
+        )
 
     async def _stop(self, turn_id: str, message: Message, actor: Actor) -> None:
         """`/stop` acts at once, given by the person whose turn it is or by the owner."""
@@ -81,4 +83,4 @@ class Arrivals:
             said=message.text,
             said_at=message.sent_at,
         )
-        await self._desk.answer(text, turn_id=turn_id, actor=actor, memory=memory)
+        await self._desk.answer(text, turn_id=turn_id, actor=actor, group=message.group, memory=memory)

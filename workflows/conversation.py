@@ -38,7 +38,9 @@ class Conversation:
         self._busy: set[str] = set()
         self._renew = False
         self._last_activity: datetime | None = None
-        self._desk = Desk(Steps(state.conversation, split_queues=state.split_queues), split_queues=state.split_queues)
+        self._desk = Desk(
+            Steps(state.conversation, split_queues=state.split_queues), split_queues=state.split_queues
+        )
         self._turns = Turns(self._desk, self._tools)
         self._arrivals = Arrivals(self._desk, self._seen, self._queue, self._turns)
 
@@ -50,7 +52,9 @@ class Conversation:
             asyncio.create_task(self._lane("outcome", self._outcomes, self._turns.report)),
             asyncio.create_task(self._rest()),
         ]
-        await workflow.wait_condition(lambda: self._can_continue_as_new() or any(lane.done() for lane in lanes))
+        await workflow.wait_condition(
+            lambda: self._can_continue_as_new() or any(lane.done() for lane in lanes)
+        )
         for lane in lanes:
             if lane.done():
                 lane.result()  # a lane ends only by a bug: fail this workflow task, so that it is seen and repeated

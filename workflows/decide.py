@@ -70,4 +70,6 @@ def decide_unreadable(message: Message, *, language: str, failed: tuple[str, ...
     """What to say of a message that is nothing but attachments."""
     if not message.attachments or message.text.strip():
         return None
-    return Plan(way=Way.SAY, text=replies.attachments_note(message.attachments, language=language, failed=failed))
+    return Plan(
+        way=Way.SAY, text=replies.attachments_note(message.attachments, language=language, failed=failed)
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
+from dataclasses import dataclass
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ChildWorkflowError, is_cancelled_exception
@@ -15,6 +16,15 @@ with workflow.unsafe.imports_passed_through():
     from workflows.steps import Steps, new_id
 
 CAUSE_LIMIT = 300
+
+
+@dataclass(frozen=True)
+class Apology:
+    """Whom to tell when a turn fails, and in which language."""
+
+    actor: Actor
+    language: str
+    group: bool
 
 
 class Desk:
@@ -29,11 +39,18 @@ class Desk:
     def conversation(self) -> ConversationRef:
         return self.steps.conversation
 
-    async def say(self, reply: Reply, *, turn_id: str, actor: Actor, kind: str = "reply", slot: str = "") -> Delivered:
+    async def say(
+        self, reply: Reply, *, turn_id: str, actor: Actor, group: bool, kind: str = "reply", slot: str = ""
+    ) -> Delivered:
         """Ask whether it may leave, then deliver it. `slot` tells several deliveries of one turn apart."""
         async with self._going_out:
             question = EgressQuestion(
-                conversation=self.conversation, actor=actor, kind=kind, decision_id=new_id(), parts=len(reply.parts)
+                conversation=self.conversation,
+                actor=actor,
+                kind=kind,
+                decision_id=new_id(),
+                parts=len(reply.parts),
+                group=group,
             )
             answer = await self.steps.authorize_egress(turn_id, question)
             if not answer.decision.allowed:
@@ -49,10 +66,12 @@ class Desk:
                 )
             )
 
-    async def answer(self, text: str, *, turn_id: str, actor: Actor, memory: RememberInput, **how: str) -> None:
+    async def answer(
+        self, text: str, *, turn_id: str, actor: Actor, group: bool, memory: RememberInput, **how: str
+    ) -> None:
         """Say a text and remember both sides. What the platform refused for good becomes a dead letter."""
         reply = Reply.of_text(text, quotes=how.get("quotes", ""), written_by=how.get("written_by", ""))
-        delivered = await self.say(reply, turn_id=turn_id, actor=actor, slot=how.get("slot", ""))
+        delivered = await self.say(reply, turn_id=turn_id, actor=actor, group=group, slot=how.get("slot", ""))
         now = workflow.now().timestamp()
         answered = text if delivered.outcome == "sent" else ""
         await self.steps.remember(memory.model_copy(update={"answered": answered, "answered_at": now}))
@@ -63,12 +82,21 @@ class Desk:
         """Keep a failure where a person finds it and can try it again."""
         await self.steps.record_dead_letter(
             DeadLetterInput(
-                conversation=self.conversation, turn_id=turn_id, code=code, cause=cause[:CAUSE_LIMIT], envelope=envelope
+                conversation=self.conversation,
+                turn_id=turn_id,
+                code=code,
+                cause=cause[:CAUSE_LIMIT],
+                envelope=envelope,
             )
         )
 
     async def within_boundary(
-        self, work: Awaitable[None], *, turn_id: str, envelope: Envelope | None, apologize_to: Callable[[], tuple[Actor, str] | None]
+        self,
+        work: Awaitable[None],
+        *,
+        turn_id: str,
+        envelope: Envelope | None,
+        apologize_to: Apology | None = None,
     ) -> None:
         """The turn boundary: any failure of one turn becomes a dead letter and a short reply, and the lane goes on."""
         try:
@@ -80,7 +108,9 @@ class Desk:
                 raise
             code, cause = failure_of(error)
             workflow.logger.warning("turn.failed", extra={"turn": turn_id, "code": code})
-            await self._bury_and_apologize(turn_id, code=code, cause=cause, envelope=envelope, apologize_to=apologize_to)
+            await self._bury_and_apologize(
+                turn_id, code=code, cause=cause, envelope=envelope, apologize_to=apologize_to
+            )
 
     async def _bury_and_apologize(
         self,
@@ -89,15 +119,20 @@ class Desk:
         code: str,
         cause: str,
         envelope: Envelope | None,
-        apologize_to: Callable[[], tuple[Actor, str] | None],
+        apologize_to: Apology | None,
     ) -> None:
         try:
             await self.bury(turn_id, code=code, cause=cause, envelope=envelope)
-            person = apologize_to()
-            if person is not None:
-                actor, language = person
-                text = replies.text("failed", language, turn=turn_id[:8])
-                await self.say(Reply.of_text(text), turn_id=turn_id, actor=actor, kind="notice", slot="failed")
+            if apologize_to is not None:
+                text = replies.text("failed", apologize_to.language, turn=turn_id[:8])
+                await self.say(
+                    Reply.of_text(text),
+                    turn_id=turn_id,
+                    actor=apologize_to.actor,
+                    group=apologize_to.group,
+                    kind="notice",
+                    slot="failed",
+                )
         except ActivityError as error:
             # The event stays in this history; the conversation goes on with the next one.
             if is_cancelled_exception(error):

@@ -14,12 +14,16 @@ LOCAL_SCHEDULE_TO_CLOSE = timedelta(seconds=3)
 """A retrying local activity delays timers and signals of its workflow; three seconds is what people forgive."""
 
 LOCAL_ATTEMPTS = RetryPolicy(
-    initial_interval=timedelta(milliseconds=100), maximum_attempts=2, maximum_interval=timedelta(milliseconds=200)
+    initial_interval=timedelta(milliseconds=100),
+    maximum_attempts=2,
+    maximum_interval=timedelta(milliseconds=200),
 )
 """One hiccup is repeated on the spot; what fails twice is a part that is away, and waits as a regular activity."""
 
 PATIENT = RetryPolicy(
-    initial_interval=timedelta(milliseconds=250), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=5)
+    initial_interval=timedelta(milliseconds=250),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=5),
 )
 """A part is away: ask for ever, at most 5 s after it is back."""
 
@@ -27,7 +31,9 @@ STEP_START_TO_CLOSE = timedelta(seconds=10)
 """A sub-second step that takes longer has lost its part; the next attempt finds it or waits."""
 
 DELIVERY_PATIENCE = RetryPolicy(
-    initial_interval=timedelta(milliseconds=500), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=60)
+    initial_interval=timedelta(milliseconds=500),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=60),
 )
 """A platform may be away for hours; a minute between attempts is polite and loses nothing."""
 

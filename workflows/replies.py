@@ -63,7 +63,10 @@ TEXTS: dict[str, dict[str, str]] = {
         ),
         "zh": "我还不认识你。你的配对码是 **{code}**。主人可以运行 `portico pair approve {code}` 让你使用。",
     },
-    "paired": {"en": "We are paired now. Say hello, or send `/help`.", "zh": "配对成功。说声你好，或发送 `/help`。"},
+    "paired": {
+        "en": "We are paired now. Say hello, or send `/help`.",
+        "zh": "配对成功。说声你好，或发送 `/help`。",
+    },
     "pairing_failed": {
         "en": "This pairing link is not valid any more. Run `portico channels add telegram` for a new one.",
         "zh": "这个配对链接已失效。请运行 `portico channels add telegram` 获取新的链接。",
@@ -76,7 +79,10 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "I could not fetch {names} from the platform.",
         "zh": "无法从平台获取 {names}。",
     },
-    "tool_denied": {"en": "I may not run `{tool}` for you: {reason}.", "zh": "我不能为你运行 `{tool}`：{reason}。"},
+    "tool_denied": {
+        "en": "I may not run `{tool}` for you: {reason}.",
+        "zh": "我不能为你运行 `{tool}`：{reason}。",
+    },
     "tool_failed": {"en": "`{tool}` did not work: {reason}.", "zh": "`{tool}` 没有成功：{reason}。"},
     "tool_cancelled": {"en": "`{tool}` was stopped.", "zh": "`{tool}` 已停止。"},
     "tool_unknown": {

@@ -55,7 +55,9 @@ Answer = TypeVar("Answer")
 Slow = Callable[[], Awaitable[None]]
 
 
-async def step(activity: Callable[..., Awaitable[Any]], given: Any, *, summary: str, when_slow: Slow | None = None) -> Any:
+async def step(
+    activity: Callable[..., Awaitable[Any]], given: Any, *, summary: str, when_slow: Slow | None = None
+) -> Any:
     """Run a step as a local activity; where its part is away, wait for it as a regular one."""
     try:
         return await workflow.execute_local_activity_method(
@@ -76,7 +78,9 @@ def is_final(error: ActivityError) -> bool:
     return isinstance(error.cause, ApplicationError) and error.cause.non_retryable
 
 
-async def _patiently(activity: Callable[..., Awaitable[Any]], given: Any, *, summary: str, when_slow: Slow | None) -> Any:
+async def _patiently(
+    activity: Callable[..., Awaitable[Any]], given: Any, *, summary: str, when_slow: Slow | None
+) -> Any:
     waiting = workflow.start_activity_method(
         activity,
         given,
@@ -116,32 +120,47 @@ class Steps:
 
     async def offer_pairing(self, turn_id: str, message: Message) -> PairingAnswer:
         given = PairingInput(conversation=self.conversation, message=message)
-        answer: PairingAnswer = await step(PairingSteps.offer_pairing, given, summary=_summary(turn_id, "pairing code"))
+        answer: PairingAnswer = await step(
+            PairingSteps.offer_pairing, given, summary=_summary(turn_id, "pairing code")
+        )
         return answer
 
     async def redeem_pairing(self, turn_id: str, message: Message) -> PairingAnswer:
         given = PairingInput(conversation=self.conversation, message=message)
-        answer: PairingAnswer = await step(PairingSteps.redeem_pairing, given, summary=_summary(turn_id, "pairing link"))
+        answer: PairingAnswer = await step(
+            PairingSteps.redeem_pairing, given, summary=_summary(turn_id, "pairing link")
+        )
         return answer
 
     async def understand(self, turn_id: str, message: Message, *, when_slow: Slow) -> Understood:
         given = UnderstandInput(turn_id=turn_id, text=message.text, locale=message.locale)
         answer: Understood = await step(
-            UnderstandSteps.understand, given, summary=_summary(turn_id, "what is meant?"), when_slow=when_slow
+            UnderstandSteps.understand,
+            given,
+            summary=_summary(turn_id, "what is meant?"),
+            when_slow=when_slow,
         )
         return answer
 
     async def retrieve(self, turn_id: str, *, when_slow: Slow) -> Retrieved:
         given = RetrieveInput(conversation=self.conversation)
         answer: Retrieved = await step(
-            RetrieveSteps.retrieve, given, summary=_summary(turn_id, "what was said before"), when_slow=when_slow
+            RetrieveSteps.retrieve,
+            given,
+            summary=_summary(turn_id, "what was said before"),
+            when_slow=when_slow,
         )
         return answer
 
-    async def authorize_model(self, turn_id: str, actor: Actor, *, when_slow: Slow) -> ModelAnswer:
-        given = ModelQuestion(conversation=self.conversation, actor=actor, decision_id=new_id())
+    async def authorize_model(
+        self, turn_id: str, actor: Actor, *, group: bool, when_slow: Slow
+    ) -> ModelAnswer:
+        given = ModelQuestion(conversation=self.conversation, actor=actor, decision_id=new_id(), group=group)
         answer: ModelAnswer = await step(
-            AuthorizeSteps.authorize_model, given, summary=_summary(turn_id, "which model may answer?"), when_slow=when_slow
+            AuthorizeSteps.authorize_model,
+            given,
+            summary=_summary(turn_id, "which model may answer?"),
+            when_slow=when_slow,
         )
         return answer
 

@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from workflows import decide, replies
     from workflows.decide import Plan, Way
-    from workflows.desk import Desk
+    from workflows.desk import Apology, Desk
     from workflows.state import OpenTool, QueuedTurn
     from workflows.tool_run import ToolRun
 
@@ -47,7 +47,7 @@ class Turns:
                 self._answer(turn),
                 turn_id=turn.turn_id,
                 envelope=turn.envelope,
-                apologize_to=lambda: (turn.actor, language),
+                apologize_to=Apology(turn.actor, language, turn.message.group),
             )
         finally:
             self._current = self._writing = None
@@ -73,7 +73,7 @@ class Turns:
             self._report(tool, outcome),
             turn_id=tool.turn_id,
             envelope=None,
-            apologize_to=lambda: (tool.actor, tool.language),
+            apologize_to=Apology(tool.actor, tool.language, tool.group),
         )
         self._tools.pop(outcome.invocation_id, None)
 
@@ -85,6 +85,7 @@ class Turns:
             replies.tool_result(outcome.result, language=tool.language),
             turn_id=tool.turn_id,
             actor=tool.actor,
+            group=tool.group,
             memory=memory,
             quotes=tool.quotes,
             slot="tool",
@@ -124,7 +125,13 @@ class Turns:
             return
         quotes = turn.message.id if turn.message.group else ""
         await self._desk.answer(
-            text, turn_id=turn.turn_id, actor=turn.actor, memory=_memory(self._desk, turn), quotes=quotes, written_by=written_by
+            text,
+            turn_id=turn.turn_id,
+            actor=turn.actor,
+            group=turn.message.group,
+            memory=_memory(self._desk, turn),
+            quotes=quotes,
+            written_by=written_by,
         )
 
     async def _start_tool(self, turn: QueuedTurn, plan: Plan, *, language: str) -> None:
@@ -168,7 +175,9 @@ class Turns:
 
     async def _write(self, turn: QueuedTurn, *, language: str) -> None:
         slow = self._notice(turn)
-        answer = await self._desk.steps.authorize_model(turn.turn_id, turn.actor, when_slow=slow)
+        answer = await self._desk.steps.authorize_model(
+            turn.turn_id, turn.actor, group=turn.message.group, when_slow=slow
+        )
         if answer.route is None:
             await self._reply(turn, no_route_text(answer, language))
             return
@@ -176,7 +185,9 @@ class Turns:
         if generated is not None:
             await self._reply(turn, generated.text, written_by=generated.route)
 
-    async def _generate(self, turn: QueuedTurn, route: RouteRef, decision_id: str, *, language: str) -> Generated | None:
+    async def _generate(
+        self, turn: QueuedTurn, route: RouteRef, decision_id: str, *, language: str
+    ) -> Generated | None:
         """The model's answer; nothing where the person stopped it."""
         retrieved = await self._desk.steps.retrieve(turn.turn_id, when_slow=self._notice(turn))
         if self._stopped:
@@ -205,7 +216,14 @@ class Turns:
             if self._desk.conversation.channel == "web":
                 return
             text = replies.text("waiting", decide.language_of(turn.message))
-            await self._desk.say(Reply.of_text(text), turn_id=turn.turn_id, actor=turn.actor, kind="notice", slot="waiting")
+            await self._desk.say(
+                Reply.of_text(text),
+                turn_id=turn.turn_id,
+                actor=turn.actor,
+                group=turn.message.group,
+                kind="notice",
+                slot="waiting",
+            )
 
         return tell
 

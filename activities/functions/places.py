@@ -224,7 +224,7 @@ def _table() -> dict[str, str]:
         if zone.startswith(_NOT_PLACES):
             continue
         table.setdefault(_plain(zone.rpartition("/")[2].replace("_", " ")), zone)
-        table[_plain(zone.replace("_", " "))] = zone
+        table.setdefault(_plain(zone.replace("_", " ")), zone)
     for line in re.sub(r"\n  ", " ", _NAMES).strip().splitlines():
         zone, _, names = line.partition(":")
         table |= {_plain(name): zone for name in names.split(",")}

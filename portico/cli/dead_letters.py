@@ -23,7 +23,13 @@ def list_letters(as_json: Annotated[bool, typer.Option("--json", help="print JSO
         print_json(letters)
         return
     rows = [
-        (one["id"], f"{datetime.fromtimestamp(one['created_at']):%F %T}", one["channel"], one["code"], one["cause"])
+        (
+            one["id"],
+            f"{datetime.fromtimestamp(one['created_at']):%F %T}",
+            one["channel"],
+            one["code"],
+            one["cause"],
+        )
         for one in letters
     ]
     print_table(rows, empty="no dead letters")

@@ -42,7 +42,9 @@ def call(method: str, path: str, *, body: Any = None, params: dict[str, Any] | N
         with httpx2.Client(trust_env=False, timeout=TIMEOUT_S, verify=_verify(url)) as client:
             answer = client.request(method, url, json=body, params=params, headers=_authorization(home))
     except httpx2.TransportError as error:
-        raise Unavailable("the edge", f"{type(error).__name__} at {url}; is it running? see `portico status`") from error
+        raise Unavailable(
+            "the edge", f"{type(error).__name__} at {url}; is it running? see `portico status`"
+        ) from error
     if answer.status_code >= 400:
         raise Refusal(_title(answer))
     return answer.json() if answer.content else None
@@ -59,7 +61,9 @@ def _authorization(home: Home) -> dict[str, str]:
         try:
             key = home.cli_key.read_text().strip()
         except OSError:
-            raise Misconfigured(f"{home.cli_key} cannot be read; it is made by the first `portico up`") from None
+            raise Misconfigured(
+                f"{home.cli_key} cannot be read; it is made by the first `portico up`"
+            ) from None
     return {"Authorization": f"Bearer {key}"}
 
 

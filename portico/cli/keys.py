@@ -24,13 +24,13 @@ def create(
     """Make a key and print it, once."""
     if role not in ROLES:
         raise typer.BadParameter(f"one of {', '.join(ROLES)}", param_hint="--role")
-    typer.echo(with_database(lambda database, keyring: Access(database, keyring).create_key(role, name)))
+    typer.echo(with_database(lambda database, _: Access(database).create_key(role, name)))
 
 
 @app.command("list")
 def list_keys(as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
     """Keys by name and role; never the keys themselves."""
-    keys = with_database(lambda database, keyring: Access(database, keyring).list())
+    keys = with_database(lambda database, _: Access(database).list())
     if as_json:
         print_json([{"id": key.id, "name": key.name, "role": key.role} for key in keys])
         return
@@ -40,6 +40,6 @@ def list_keys(as_json: Annotated[bool, typer.Option("--json", help="print JSON")
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="id of the key, as `list` prints it")]) -> None:
     """End a key at once."""
-    if not with_database(lambda database, keyring: Access(database, keyring).revoke(key_id)):
+    if not with_database(lambda database, _: Access(database).revoke(key_id)):
         raise NotFound(f"the key {key_id}")
     typer.echo("revoked")

@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "env": ("portico.cli.env:env", "shell exports for scripts and SDKs"),
     "send": ("portico.cli.send:send", "say something and read the reply"),
     "open": ("portico.cli.open:open_page", "a one-time login link for the chat page"),
+    "channels": ("portico.cli.channels:app", "platforms where people reach Portico"),
     "pair": ("portico.cli.pair:app", "let people in"),
     "dead-letters": ("portico.cli.dead_letters:app", "what failed, and trying it again"),
     "secrets": ("portico.cli.secrets:app", "values that settings name as secret:NAME"),

@@ -21,7 +21,8 @@ def list_waiting(as_json: Annotated[bool, typer.Option("--json", help="print JSO
         print_json(waiting)
         return
     rows = [
-        (one["code"], f"{one['channel']}/{one['account']}", one["name"], _until(one["expires_at"])) for one in waiting
+        (one["code"], f"{one['channel']}/{one['account']}", one["name"], _until(one["expires_at"]))
+        for one in waiting
     ]
     print_table(rows, empty="nobody waits")
 

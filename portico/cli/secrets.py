@@ -13,6 +13,7 @@ from portico.storage.secrets import SecretStore
 
 app = typer.Typer(no_args_is_help=True, help="values that settings name as secret:NAME", add_completion=False)
 
+
 @app.command("set")
 def set_secret(name: Annotated[str, typer.Argument(help="name, as in secret:NAME")]) -> None:
     """Store a secret. The value is asked for, or read from standard input, so that no shell history keeps it."""

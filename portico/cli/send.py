@@ -22,7 +22,9 @@ def send(
     text: Annotated[str, typer.Argument(help="what to say")],
     conversation: Annotated[str | None, typer.Option(help="name of the conversation (default: main)")] = None,
     channel: Annotated[str, typer.Option(help="only `web` can be sent to from here")] = "web",
-    wait_s: Annotated[float, typer.Option("--wait", min=0, max=60, help="seconds to wait for the reply")] = 30,
+    wait_s: Annotated[
+        float, typer.Option("--wait", min=0, max=60, help="seconds to wait for the reply")
+    ] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Send a message and print the reply."""

@@ -68,7 +68,7 @@ async def make_edge(ground: Foundation) -> FastAPI:
         temporal=temporal,
         intake=intake,
         metrics=metrics,
-        access=Access(ground.database, ground.keyring),
+        access=Access(ground.database),
         people=People(ground.database, ground.keyring),
         inbox=Inbox(ground.database),
         outbox=Outbox(ground.database),

@@ -57,7 +57,9 @@ class Listening:
                     return
                 await self._listen(channel, connected)
             except Misconfigured as error:
-                log.error("channel.misconfigured", channel=account.channel, account=account.name, why=error.message)
+                log.error(
+                    "channel.misconfigured", channel=account.channel, account=account.name, why=error.message
+                )
                 return
             except PorticoError as error:
                 log.warning("channel.away", channel=account.channel, account=account.name, why=error.message)

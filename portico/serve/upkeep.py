@@ -35,7 +35,9 @@ async def _identify(account: Account) -> None:
         except Unavailable:
             await asyncio.sleep(RETRY_S)
         except Misconfigured as error:
-            log.error("account.misconfigured", channel=account.channel, account=account.name, why=error.message)
+            log.error(
+                "account.misconfigured", channel=account.channel, account=account.name, why=error.message
+            )
             return
 
 

@@ -137,7 +137,7 @@ async def serve() -> None:
         await stop.wait()
     for task in beside:
         task.cancel()
-    deps.live.close()
+    await deps.live.close()
     ground.database.close()
 
 
