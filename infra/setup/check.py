@@ -36,10 +36,10 @@ def _with_python(folders: tuple[str, ...]) -> list[str]:
     return [folder for folder in folders if any((CHECKOUT / folder).rglob("*.py"))]
 
 
-def main() -> int:
-    """Print one line a check, and what a failed one said."""
+def run_all(wanted: list[tuple[str, list[str]]]) -> int:
+    """Print one line a check, and what a failed one said. 1 if any failed."""
     failed = []
-    for name, command in checks():
+    for name, command in wanted:
         began = time.monotonic()
         done = subprocess.run(
             command,
@@ -64,4 +64,4 @@ def _environment() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_all(checks()))

@@ -19,13 +19,13 @@ LINK_NAME = "portico"
 def set_up(*, dev: bool) -> None:
     """Everything that a start needs (and what the tests need). Raises `SetupFailed`."""
     if not _todo(dev=dev):
-        _link()
+        link_program(programs_folder())
         return
     cache_directory().mkdir(parents=True, exist_ok=True)
     with (cache_directory() / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # checkouts share the cache
         _prepare(dev=dev)
-    _link()
+    link_program(programs_folder())
 
 
 def _todo(*, dev: bool) -> list[str]:
@@ -91,13 +91,15 @@ def _models_digest() -> str:
     return env.digest_of(*sorted(path for path in folder.rglob("*") if path.suffix in kinds))
 
 
-def _link() -> None:
-    """`portico` in the usual folder for programs, unless another program has that name."""
-    folder = Path("/usr/local/bin") if os.geteuid() == 0 else Path("~/.local/bin").expanduser()
+def programs_folder() -> Path:
+    """Where a person's own programs go."""
+    return Path("/usr/local/bin") if os.geteuid() == 0 else Path("~/.local/bin").expanduser()
+
+
+def link_program(folder: Path) -> None:
+    """`portico` in that folder, unless another program has the name there."""
     link, target = folder / LINK_NAME, env.MAIN / "bin" / LINK_NAME
-    if link.is_symlink() and link.resolve() == target.resolve():
-        return
-    if link.exists():
+    if link.exists():  # ours, another checkout's, or another program; a dangling link does not exist
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
