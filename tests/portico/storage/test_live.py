@@ -45,7 +45,9 @@ async def test_publishing_where_nobody_listens_costs_nothing(publisher: LivePubl
         await asyncio.sleep(0)
 
 
-async def test_updates_reach_the_conversations_readers_in_order(hub: LiveHub, publisher: LivePublisher) -> None:
+async def test_updates_reach_the_conversations_readers_in_order(
+    hub: LiveHub, publisher: LivePublisher
+) -> None:
     with hub.subscribe("c") as first, hub.subscribe("c") as second, hub.subscribe("d") as other:
         for number in range(20):
             publisher.publish("c", {"kind": "delta", "turn": "t", "text": f"{number} 你好"})
@@ -65,7 +67,9 @@ async def test_a_slow_reader_is_told_to_look_again(hub: LiveHub) -> None:
         assert (await next_of(updates))["text"] == str(WAITING_UPDATES + 1)
 
 
-async def test_a_publisher_finds_a_hub_that_came_back(home: Home, keyring: Keyring, publisher: LivePublisher) -> None:
+async def test_a_publisher_finds_a_hub_that_came_back(
+    home: Home, keyring: Keyring, publisher: LivePublisher
+) -> None:
     first = LiveHub(home, keyring)
     await first.start()
     with first.subscribe("c") as updates:
@@ -103,7 +107,9 @@ async def test_who_has_not_the_key_is_not_heard(hub: LiveHub, home: Home, tmp_pa
     await stranger.close()
 
 
-@pytest.mark.parametrize("garbage", [b"\xff\xff\xff\xff", b"\0\0\0\0", b"\0\0\0\x02\x05x", b"GET / HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize(
+    "garbage", [b"\xff\xff\xff\xff", b"\0\0\0\0", b"\0\0\0\x02\x05x", b"GET / HTTP/1.1\r\n\r\n"]
+)
 async def test_garbage_ends_the_connection_and_nothing_else(hub: LiveHub, home: Home, garbage: bytes) -> None:
     directory = os.open(home.run, os.O_PATH)
     reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{directory}/live.sock")
