@@ -14,6 +14,7 @@ test: check
 	.venv/bin/python -m pytest $(ARGS)
 
 test-long: check
+	@$(SETUP) browser
 	.venv/bin/python -m pytest -m "long or not long" $(ARGS)
 
 check:

@@ -1,16 +1,17 @@
-"""`python -m infra.setup [up|test|check|setup] …`: set up, then hand over to what was asked for."""
+"""`python -m infra.setup [up|check|bench|browser|setup] …`: set up, then hand over to what was asked for."""
 
 from __future__ import annotations
 
 import os
 import sys
 
+from infra.setup import system
 from infra.setup.environments import MAIN
 from infra.setup.shell import SetupFailed
 from infra.setup.steps import set_up
 from portico.embedded.binaries import CHECKOUT
 
-DEV = ("test", "test-long", "check", "bench")
+DEV = ("check", "bench", "browser")
 
 
 def main(arguments: list[str]) -> int:
@@ -22,6 +23,8 @@ def main(arguments: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    if goal == "browser":
+        system.provide_browser()
     if goal == "up":
         os.chdir(CHECKOUT)
         os.execv(MAIN / "bin" / "portico", ["portico", "up", *rest])

@@ -17,6 +17,7 @@ MEMORY_BYTES = 2 * GIB
 DISK_BYTES = 5 * GIB  # 1.4 for the environments, 2 for the build cache that is deleted afterwards, and room
 RUNNING_BYTES = GIB
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 PYTHON_PACKAGES = {
     "bookworm": ("python3.11-venv", "libpython3.11"),
     "jammy": ("python3.11-venv", "libpython3.11"),
@@ -95,6 +96,19 @@ def apt_install(packages: tuple[str, ...]) -> bool:
     run(("apt-get", "update", "-qq"), env=environment)
     run(("apt-get", "install", "-y", "-qq", *packages), env=environment)
     return True
+
+
+def provide_browser() -> None:
+    """Chromium for the tests of the pages: installed for root, named for others."""
+    if any(Path(path).exists() for path in BROWSERS):
+        return
+    try:
+        installed = apt_install(("chromium",))
+    except SetupFailed as error:
+        say(f"Chromium could not be installed: {error}")
+        return
+    if not installed:
+        say("Chromium is missing, so the tests of the pages cannot run: sudo apt install chromium")
 
 
 def _codename() -> str:
