@@ -40,6 +40,7 @@ class Said:
     pause_s: float = 0.0
     break_after: int | None = None
     stop_after: int | None = None
+    finish: str = "stop"
 
 
 class FakeOpenAI(FakeServer):
@@ -48,6 +49,7 @@ class FakeOpenAI(FakeServer):
         self.models = models or ["tiny"]
         self.api_key = api_key
         self.asked: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self.open_streams = 0
         self.broken_off = 0
         self._answers: deque[Said] = deque()
@@ -62,9 +64,10 @@ class FakeOpenAI(FakeServer):
         pause_s: float = 0.0,
         break_after: int | None = None,
         stop_after: int | None = None,
+        finish: str = "stop",
     ) -> None:
         """Queue one answer."""
-        self._answers.append(Said(deltas, pause_s, break_after, stop_after))
+        self._answers.append(Said(deltas, pause_s, break_after, stop_after, finish))
 
     def routes(self, app: web.Application) -> None:
         app.router.add_get("/v1/models", self._models)
@@ -86,6 +89,7 @@ class FakeOpenAI(FakeServer):
             return _problem(401, "Incorrect API key provided")
         with self._changed:
             self.asked.append(body)
+            self.headers.append({name.lower(): value for name, value in request.headers.items()})
             self._changed.notify_all()
         step = self.next_step("chat")
         if step is not None and step.delay_s:
@@ -142,14 +146,27 @@ class FakeOpenAI(FakeServer):
                 request.transport.abort()
                 return
             if number == answer.stop_after:
-                await asyncio.sleep(3600)
+                await _silence(request)
             if answer.pause_s:
                 await asyncio.sleep(answer.pause_s)
             if request.transport is None or request.transport.is_closing():
                 raise ConnectionResetError("the reader went away")
             await _event(response, {**head, "choices": [_delta({"content": text})]})
-        await _event(response, {**head, "choices": [_delta({}, "stop")]})
+        await _event(response, {**head, "choices": [_delta({}, answer.finish)]})
+        if (body.get("stream_options") or {}).get("include_usage"):
+            await _event(response, {**head, "choices": [], "usage": _usage(len(answer.deltas))})
         await response.write(b"data: [DONE]\n\n")
+
+
+async def _silence(request: web.Request) -> None:
+    """Say nothing until the reader hangs up."""
+    while request.transport is not None and not request.transport.is_closing():
+        await asyncio.sleep(0.02)
+    raise ConnectionResetError("the reader went away")
+
+
+def _usage(output_tokens: int) -> dict[str, int]:
+    return {"prompt_tokens": 1, "completion_tokens": output_tokens, "total_tokens": 1 + output_tokens}
 
 
 def _echo(body: dict[str, Any]) -> list[str]:

@@ -125,6 +125,10 @@ class FakeServer:
         finally:
             if self._runner is not None:
                 loop.run_until_complete(self._runner.cleanup())
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
