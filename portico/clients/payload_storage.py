@@ -58,7 +58,7 @@ class _Boto3Client(S3StorageDriverClient):
 
 
 def _make_client(connections: Connections) -> S3Client:
-    """One quick try (Temporal repeats the task), and no proxy, profile or instance role of the environment."""
+    """One quick try (Temporal repeats the task); no proxy, profile or role of the environment."""
     import boto3
     from botocore.config import Config
 

@@ -42,7 +42,7 @@ async def connect(
     s3: bool = True,
     lazy: bool = False,
 ) -> Client:
-    """A client whose payloads nobody else can read. Raises `Unavailable`; `lazy` connects at the first call instead.
+    """A client whose payloads nobody else can read. Raises `Unavailable`; `lazy` connects at the first call.
 
     `codec`: for an edge that may only seal. `s3=False`: for one that never carries large payloads.
     """
@@ -69,7 +69,7 @@ async def connect(
 
 
 async def ensure_namespace(client: Client, retention_days: int) -> None:
-    """Namespace, retention and search attributes, set and read back. Raises `Unavailable` where they do not hold."""
+    """Namespace, retention and search attributes, set and read back, else `Unavailable`."""
     try:
         await _ensure_retention(client, retention_days)
         await _ensure_search_attributes(client)

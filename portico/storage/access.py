@@ -1,6 +1,6 @@
 """How people and programs prove who they are at the edge: API keys, one-time login links, sessions.
 
-Only hashes of tokens are stored; they are looked up by hash, so that no comparison tells how close a guess was.
+Only hashes of tokens are stored and looked up, so that no comparison tells how close a guess was.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Access:
     # --- API keys ---------------------------------------------------------------------------------------
 
     async def create_key(self, role: str, name: str, *, person_id: str = "") -> str:
-        """A new key's token, shown once. Without a person it stands for one of its own (a service, a device)."""
+        """A new key's token, shown once. Without a person it stands for itself (a service, a device)."""
         token = KEY_PREFIX + secrets.token_urlsafe(32)
         key_id = "key-" + secrets.token_hex(6)
         now = self._clock()

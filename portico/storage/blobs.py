@@ -1,7 +1,7 @@
 """Blobs: media and large bodies in S3, encrypted before they leave this process.
 
-A blob is `PB1`, the length of a key id, the key id, and AES-256-GCM over the content with key id and object name as
-context: bytes that were moved to another name do not open.
+A blob is `PB1`, the length of a key id, the key id, and AES-256-GCM over the content. Key id and object name
+are its context: bytes that were moved to another name do not open.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class BlobStore:
         self._client: Minio | None = None
 
     async def ensure_bucket(self, *, retention_days: int = 30) -> bool:
-        """Make the bucket. False where the server has no lifecycle rules: then `prune` has to be called daily."""
+        """Make the bucket. False where the server has no lifecycle rules: then call `prune` daily."""
         return await self._run(lambda: self._ensure_bucket(retention_days + SPARE_DAYS))
 
     async def put(self, content: bytes) -> BlobRef:
@@ -65,7 +65,7 @@ class BlobStore:
         return BlobRef(key=key, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
     async def get(self, ref: BlobRef) -> bytes:
-        """The plain content. Raises `NotFound`, `Unreadable` where it was changed, `Unavailable` where S3 is away."""
+        """The plain content. Raises `NotFound`, `Unreadable` (it was changed) or `Unavailable`."""
         return await self._run(lambda: self._get(ref))
 
     async def delete(self, ref: BlobRef) -> None:

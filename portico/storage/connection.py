@@ -40,7 +40,7 @@ class Connection(Protocol):
 
 
 def connect(path: Path, key: DataKey, *, reading: bool = False) -> Connection:
-    """A connection without implicit transactions, to be used by one thread. Raises `Misconfigured` for a wrong key."""
+    """A connection for one thread, without implicit transactions. Raises `Misconfigured` for a wrong key."""
     _make_private(path)
     options = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None, "cached_statements": 256}
     connection = dbapi2.connect(str(path), check_same_thread=False, **options)

@@ -1,7 +1,7 @@
 """The embedded database: one writer a process on its own thread, readers on others, everything encrypted.
 
-Writes that wait together are committed together, each in a savepoint of its own: one disk sync serves them all
-and a failing one takes no other with it. A function that is given here must not do anything but SQL.
+Writes that wait together are committed together, each in a savepoint of its own: one disk sync serves them
+all and a failing one takes no other with it. A function that is given here must not do anything but SQL.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logger("storage")
 
 @dataclass
 class _Job:
-    """One handed-over function and its end. As a context it takes whatever the function raises for its caller."""
+    """A handed-over function and its end. As a context it keeps what the function raises for its caller."""
 
     work: Callable[[Connection], Any]
     durable: bool
@@ -92,9 +92,9 @@ class Database:
         return await self._hand_over(self._reads, work, durable=False)
 
     async def write(self, work: Callable[[Connection], T], *, durable: bool = False) -> T:
-        """Run `work` in a writing transaction. Returns when it is committed; `durable`: and synced to the disk.
+        """Run `work` in a writing transaction. Returns when committed; `durable`: and synced to the disk.
 
-        Raises what `work` raised (its changes are undone), or `Unavailable` where the database is locked or full.
+        Raises what `work` raised (its changes are undone), or `Unavailable` (locked, disk full).
         """
         return await self._hand_over(self._writes, work, durable=durable)
 

@@ -11,7 +11,10 @@ from portico.storage.connection import Connection
 from portico.storage.database import Database
 
 CAUSE_LENGTH = 500
-_COLUMNS = "id, conversation_id, turn_id, channel, account, code, cause, event_json, created_at, closed_at, closed_how"
+_COLUMNS = (
+    "id, conversation_id, turn_id, channel, account, code, cause, event_json, "
+    "created_at, closed_at, closed_how"
+)
 
 
 @dataclass(frozen=True)

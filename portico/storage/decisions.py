@@ -28,7 +28,8 @@ class Decisions:
 
         def work(connection: Connection) -> None:
             connection.execute(
-                "INSERT INTO decisions (decision_id, question, effect, reasons, obligations, revision, input_digest, at) "
+                "INSERT INTO decisions "
+                "(decision_id, question, effect, reasons, obligations, revision, input_digest, at) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 values,
             )

@@ -1,4 +1,4 @@
-"""Counts wrong codes and tokens for each who guesses; too many within an hour close the door for that hour."""
+"""Counts wrong codes and tokens of each who guesses; too many close the door until the hour is over."""
 
 from __future__ import annotations
 

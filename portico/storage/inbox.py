@@ -32,7 +32,7 @@ class Inbox:
     ) -> bool:
         """Whether this turn is to run: False where any key belongs to another turn. Synced to the disk.
 
-        `message_id` is the sender's own id of the message (default: the first key); `ref` lists the conversation.
+        `message_id` is the sender's own id of it (default: the first key); `ref` lists the conversation.
         """
 
         def work(connection: Connection) -> bool:
@@ -87,7 +87,8 @@ def _own(
     connection: Connection, conversation_id: str, keys: tuple[str, ...], turn_id: str, now: float
 ) -> None:
     connection.executemany(
-        "INSERT INTO inbox (conversation_id, dedup_key, turn_id, claimed_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO inbox (conversation_id, dedup_key, turn_id, claimed_at) "
+        "VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         [(conversation_id, key, turn_id, now) for key in keys],
     )
 

@@ -84,7 +84,7 @@ class LivePublisher:
 
 
 class Subscription:
-    """One reader's updates. Iterate inside `with`; a slow reader loses updates and gets `resync` in their place."""
+    """One reader's updates, inside `with`. A slow reader loses updates and gets `resync` in their place."""
 
     def __init__(self, hub: LiveHub, conversation_id: str) -> None:
         self._hub = hub
@@ -143,7 +143,7 @@ class LiveHub:
         await asyncio.gather(*self._connected, return_exceptions=True)
 
     def subscribe(self, conversation_id: str) -> Subscription:
-        """Use as `with hub.subscribe(id) as updates: async for update in updates`. Read the outbox after entering."""
+        """`with hub.subscribe(id) as updates: async for update in updates`; read the outbox once inside."""
         return Subscription(self, conversation_id)
 
     def tell(self, conversation_id: str, update: Update) -> None:

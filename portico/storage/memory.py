@@ -1,4 +1,4 @@
-"""What was said in a conversation: written after the reply, read as context of the next turn and by the chat page.
+"""What was said: written after the reply, read as context of later turns and by the chat page.
 
 The page's history joins three places: remembered lines, messages that no turn has remembered yet, and replies
 that were sent.
@@ -76,7 +76,8 @@ class Memory:
 
         def work(connection: Connection) -> tuple[Line, ...]:
             rows = connection.execute(
-                "SELECT role, text, at, quotes FROM memory WHERE conversation_id = ? ORDER BY at DESC, id DESC LIMIT ?",
+                "SELECT role, text, at, quotes FROM memory WHERE conversation_id = ? "
+                "ORDER BY at DESC, id DESC LIMIT ?",
                 (conversation_id, limit),
             ).fetchall()
             return tuple(Line(*row) for row in reversed(rows))
@@ -86,7 +87,7 @@ class Memory:
     async def history(
         self, conversation_id: str, before: float | None = None, limit: int = 50
     ) -> tuple[HistoryLine, ...]:
-        """The newest lines before a time, oldest first; give the first line's `at` to see what came earlier."""
+        """The newest lines before a time, oldest first. The first line's `at` leads to the page before."""
         page = (conversation_id, _END_OF_TIME if before is None else before, limit)
 
         def work(connection: Connection) -> list[HistoryLine]:
@@ -103,7 +104,7 @@ class Memory:
     async def conversations(
         self, channel: str, limit: int = 50, *, chat_prefix: str = ""
     ) -> tuple[ConversationSummary, ...]:
-        """The conversations of a channel, the one used last first. `chat_prefix` narrows to chats that begin so."""
+        """A channel's conversations, the one used last first, of chats that begin with `chat_prefix`."""
 
         def work(connection: Connection) -> tuple[ConversationSummary, ...]:
             where = "channel = ? AND substr(chat, 1, ?) = ? ORDER BY last_at DESC LIMIT ?"

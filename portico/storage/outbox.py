@@ -1,7 +1,7 @@
-"""Effectively-once delivery: one row for each call of a platform, `ready → sending → sent | refused | unknown`.
+"""Effectively-once delivery: a row for each call of a platform, `ready → sending → sent | refused | unknown`.
 
-Every write compares the row's attempt, a fence that moves on whenever the row becomes ready again: whoever holds
-an older attempt can change nothing. A row found `sending` is one whose end nobody knows.
+Every write compares the row's attempt, a fence that moves on whenever the row becomes ready again: whoever
+holds an older attempt can change nothing. A row found `sending` is one whose end nobody knows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NO_SEQ = 2**62
 
 @dataclass(frozen=True)
 class Begun:
-    """What to do now. `wait`: begin again at `wait_until`; the place is reserved. `ambiguous`: repeat or hold.
+    """What to do now. `wait`: begin again at `wait_until`, which is reserved. `ambiguous`: repeat or hold.
 
     `stale`: another attempt has gone further than the one that asked.
     """
@@ -60,7 +60,7 @@ class Outbox:
     async def prepare_and_begin_first(
         self, rows: Sequence[NewRow], *, rates: RatesLike, account_key: str, chat_key: str, now: float
     ) -> tuple[tuple[OutboxRow, ...], Begun | None]:
-        """`prepare`, then `begin` of the first row that is not final: one transaction. None: all are final."""
+        """`prepare`, then `begin` of the first row that is not final (None: all are): one transaction."""
 
         def work(connection: Connection) -> tuple[tuple[OutboxRow, ...], Begun | None]:
             stored = insert_missing(connection, rows, now=now)
@@ -120,7 +120,7 @@ class Outbox:
         return await self._again(row_id, attempt=attempt, states=("sending",), reason=reason, marked=None)
 
     async def repeat_marked(self, row_id: str, *, attempt: int) -> OutboxRow:
-        """Unknown → ready with a visible mark. Where the row has moved on meanwhile, it is returned as it is."""
+        """Unknown → ready with a visible mark. A row that has moved on is returned as it is."""
         return await self._again(
             row_id, attempt=attempt, states=("sending", "unknown"), reason="repeated", marked=True
         )
@@ -132,7 +132,7 @@ class Outbox:
         )
 
     async def hold(self, row_id: str, *, reason: str = "") -> OutboxRow:
-        """Unknown for good: no further attempt. The caller writes the dead letter. Final rows stay as they are."""
+        """Unknown for good: no further attempt. The caller writes the dead letter. Final rows stay."""
 
         def work(connection: Connection) -> OutboxRow:
             row = _existing(connection, row_id)
@@ -149,7 +149,10 @@ class Outbox:
         def work(connection: Connection) -> OutboxRow:
             row = _existing(connection, row_id)
             if row.attempt == attempt and row.state in states and not row.held:
-                change = "state = 'ready', attempt = attempt + 1, marked = ?, reason = ?, chat_slot = NULL, account_slot = NULL"
+                change = (
+                    "state = 'ready', attempt = attempt + 1, marked = ?, reason = ?, "
+                    "chat_slot = NULL, account_slot = NULL"
+                )
                 mark = row.marked if marked is None else marked
                 update(connection, row_id, change, (int(mark), reason))
             return _existing(connection, row_id)
@@ -168,10 +171,11 @@ class Outbox:
         )
 
     async def tail(self, conversation_id: str, after_seq: int, limit: int = 200) -> tuple[OutboxRow, ...]:
-        """Sent rows after `after_seq`, in order. Stops before a row that may still be sent: none is missed later."""
+        """Sent rows after `after_seq`, in order, up to a row that may still be sent: none is missed."""
         where = (
-            "conversation_id = ? AND seq > ? AND state = 'sent' AND seq < coalesce((SELECT min(seq) FROM outbox "
-            "WHERE conversation_id = ? AND seq > ? AND state IN ('ready', 'sending', 'unknown') AND held = 0), ?) "
+            "conversation_id = ? AND seq > ? AND state = 'sent' AND seq < coalesce("
+            "(SELECT min(seq) FROM outbox WHERE conversation_id = ? AND seq > ? "
+            "AND state IN ('ready', 'sending', 'unknown') AND held = 0), ?) "
             "ORDER BY seq LIMIT ?"
         )
         values = (conversation_id, after_seq, conversation_id, after_seq, _NO_SEQ, limit)

@@ -80,10 +80,10 @@ def insert_missing(connection: Connection, rows: Sequence[NewRow], *, now: float
 
 def _insert(connection: Connection, row: NewRow, now: float) -> OutboxRow:
     made = OutboxRow(
-        row_id=row.row_id, conversation_id=row.conversation_id, turn_id=row.turn_id, part=row.part, kind=row.kind,
-        seq=_next_seq(connection, row.conversation_id, now), attempt=1, state="ready", marked=False, held=False,
-        payload=row.payload, decision_id=row.decision_id, platform_id="", reason="", chat_slot=None, account_slot=None,
-        created_at=now, begun_at=None, finished_at=None,
+        row_id=row.row_id, conversation_id=row.conversation_id, turn_id=row.turn_id, part=row.part,
+        kind=row.kind, seq=_next_seq(connection, row.conversation_id, now), attempt=1, state="ready",
+        marked=False, held=False, payload=row.payload, decision_id=row.decision_id, platform_id="", reason="",
+        chat_slot=None, account_slot=None, created_at=now, begun_at=None, finished_at=None,
     )  # fmt: skip
     values = tuple(vars(made).values())
     marks = ", ".join("?" for _ in values)
@@ -92,7 +92,7 @@ def _insert(connection: Connection, row: NewRow, now: float) -> OutboxRow:
 
 
 def _next_seq(connection: Connection, conversation_id: str, now: float) -> int:
-    """Counted in the conversation's row, so that rows that are deleted later leave no number to be given twice."""
+    """Counted in the conversation's row, so that no number is given twice when rows are deleted."""
     row = connection.execute(
         "INSERT INTO conversations (id, channel, account, chat, title, last_seq, created_at, last_at) "
         "VALUES (?, '', '', '', '', 1, ?, ?) "

@@ -117,7 +117,7 @@ class People:
         return await self._db.read(work)
 
     async def approve(self, code: str, *, role: str = "member", now: float, by: str = "") -> Actor:
-        """Let the sender of a code in. Raises `NotFound`, or `TooMany` after too many wrong codes by the same `by`."""
+        """Let the sender of a code in. Raises `NotFound`; `TooMany` after too many wrong codes by `by`."""
         guesser = f"approve:{by}"
 
         def work(connection: Connection) -> Actor | None:
@@ -141,7 +141,7 @@ class People:
     # --- the owner's own link ---------------------------------------------------------------------------
 
     async def owner_link_token(self, channel: str, account: str, *, now: float) -> str:
-        """A one-time token (43 characters that are safe in URLs), valid 10 minutes; only its hash is stored."""
+        """A one-time token (43 URL-safe characters), valid 10 minutes; only its hash is stored."""
         token = secrets.token_urlsafe(32)
 
         def work(connection: Connection) -> None:
@@ -157,7 +157,7 @@ class People:
     async def redeem_owner_link(
         self, token: str, channel: str, account: str, sender_id: str, name: str, *, now: float, chat: str = ""
     ) -> Actor | None:
-        """Make the sender an identity of the owner; None for a token that is wrong, used, old or of another account."""
+        """Make the sender an identity of the owner; None for a wrong, used, old or foreign token."""
         owner = await self.ensure_owner()
         guesser = f"link:{channel}:{account}:{sender_id}"
         sender = Pending("", channel, account, sender_id, name, chat or sender_id, 0.0)
@@ -166,7 +166,8 @@ class People:
             if guessed_too_often(connection, guesser, now):
                 return None
             taken = connection.execute(
-                "DELETE FROM owner_links WHERE token_hash = ? AND channel = ? AND account = ? AND expires_at > ?",
+                "DELETE FROM owner_links "
+                "WHERE token_hash = ? AND channel = ? AND account = ? AND expires_at > ?",
                 (_hash(token), channel, account, now),
             )
             if taken.rowcount != 1:
@@ -191,7 +192,8 @@ def _offer(connection: Connection, offer: Pending, now: float) -> str:
     if row["open"] >= OPEN_CODES:
         raise TooMany("open pairing codes", retry_after_s=row["next"] - now)
     connection.execute(
-        "INSERT INTO pairing_codes (code, channel, account, sender_id, name, chat, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO pairing_codes (code, channel, account, sender_id, name, chat, expires_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
         tuple(vars(offer).values()),
     )
     return offer.code
@@ -222,7 +224,8 @@ def _add_identity(connection: Connection, sender: Pending, person: str, now: flo
     connection.execute(
         "INSERT INTO identities (channel, account, sender_id, person_id, name, chat, created_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (channel, account, sender_id) DO UPDATE SET person_id = excluded.person_id, chat = excluded.chat",
+        "ON CONFLICT (channel, account, sender_id) "
+        "DO UPDATE SET person_id = excluded.person_id, chat = excluded.chat",
         (*same, person, sender.name, sender.chat, now),
     )
 

@@ -1,7 +1,7 @@
 """Reserved times of sending, in the database, so that every worker sees the same ones.
 
-Each bucket holds when its next call is due. A chat is reserved first and its account only when the chat's time
-has come: a busy chat's far-away reservation must not hold up the account's other chats.
+Each bucket holds when its next call is due. A chat is reserved first and its account only when the chat's
+time has come: a busy chat's far-away reservation must not hold up the account's other chats.
 """
 
 from __future__ import annotations

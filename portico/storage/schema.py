@@ -1,4 +1,4 @@
-"""Brings the database's schema to what this checkout expects: numbered SQL files, each applied once, in order."""
+"""Brings the database to the schema of this checkout: numbered SQL files, each applied once, in order."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _missing(applied: dict[int, str], migrations: tuple[Migration, ...], home: H
     for migration in migrations:
         if applied.get(migration.version, migration.checksum) != migration.checksum:
             raise Misconfigured(
-                f"migration {migration.name} is not the one that made {home.database}; use the released checkout"
+                f"migration {migration.name} is not the one that made {home.database}; use another checkout"
             )
     return [migration for migration in migrations if migration.version not in applied]
 

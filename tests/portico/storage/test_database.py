@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,7 @@ async def test_a_failing_write_takes_no_other_with_it(db: Database) -> None:
     hold = threading.Event()
     first = asyncio.ensure_future(db.write(lambda connection: hold.wait(10)))
     await asyncio.sleep(0)
-    others = [asyncio.ensure_future(db.write(lambda c, name=name: lease(c, name))) for name in "ab"]
+    others = [asyncio.ensure_future(db.write(partial(lease, name=name))) for name in "ab"]
     bad = asyncio.ensure_future(db.write(failing, durable=True))
     last = asyncio.ensure_future(db.write(lambda connection: lease(connection, "c")))
     await asyncio.sleep(0)
@@ -143,7 +144,7 @@ async def test_a_failing_write_takes_no_other_with_it(db: Database) -> None:
 async def test_what_was_handed_over_is_written_before_closing(
     home: Home, keyring: Keyring, db: Database
 ) -> None:
-    waiting = [asyncio.ensure_future(db.write(lambda c, name=f"{n}": lease(c, name))) for n in range(100)]
+    waiting = [asyncio.ensure_future(db.write(partial(lease, name=f"{n}"))) for n in range(100)]
     await asyncio.sleep(0)
     await asyncio.to_thread(db.close)
     await asyncio.gather(*waiting)

@@ -9,10 +9,18 @@ import pytest
 
 from portico.crypto import Keyring, open_keyring
 from portico.home import Home
-from portico.storage.live import RESYNC, RETRY_S, WAITING_UPDATES, LiveHub, LivePublisher, Subscription
+from portico.storage.live import (
+    RESYNC,
+    RETRY_S,
+    WAITING_UPDATES,
+    LiveHub,
+    LivePublisher,
+    Subscription,
+    Update,
+)
 from tests.portico.storage.support import MASTER
 
-OUTBOX = {"kind": "outbox"}
+OUTBOX: Update = {"kind": "outbox"}
 
 
 @pytest.fixture
@@ -30,11 +38,11 @@ async def publisher(home: Home, keyring: Keyring) -> AsyncIterator[LivePublisher
     await publisher.close()
 
 
-async def next_of(updates: Subscription) -> dict[str, object]:
+async def next_of(updates: Subscription) -> Update:
     return await asyncio.wait_for(anext(updates), 5)
 
 
-async def until(updates: Subscription, wanted: dict[str, object]) -> None:
+async def until(updates: Subscription, wanted: Update) -> None:
     while await next_of(updates) != wanted:
         continue
 

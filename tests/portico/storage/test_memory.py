@@ -3,7 +3,7 @@ from __future__ import annotations
 from portico.contracts import ConversationRef
 from portico.storage.database import Database
 from portico.storage.inbox import Inbox
-from portico.storage.memory import Line, Memory
+from portico.storage.memory import HistoryLine, Line, Memory
 from portico.storage.outbox import Outbox
 from portico.storage.outbox_rows import NewRow
 
@@ -60,7 +60,8 @@ async def test_history_is_read_page_by_page(db: Database) -> None:
         await outbox.prepare_sent([NewRow("c", f"t{n}", 0, "reply", f"a{n}")], now=10 * n + 1)
         if n % 2:
             await memory.remember("c", f"t{n}", said(f"q{n}", 10 * n))
-    pages, before = [], None
+    pages: list[HistoryLine] = []
+    before = None
     while page := await memory.history("c", before, limit=7):
         pages[:0] = page
         before = page[0].at

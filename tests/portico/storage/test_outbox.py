@@ -25,6 +25,10 @@ async def begin(
     )
 
 
+async def first_of(outbox: Outbox, new: Sequence[NewRow]) -> tuple[tuple[OutboxRow, ...], Begun | None]:
+    return await outbox.prepare_and_begin_first(new, rates=FREE, account_key="a", chat_key="c", now=1)
+
+
 async def sending(outbox: Outbox, new: Sequence[NewRow] | None = None) -> OutboxRow:
     [row, *_] = await outbox.prepare(new or rows(), now=1)
     begun = await begin(outbox, row)
@@ -135,16 +139,21 @@ async def test_prepared_rows_are_made_once_with_gapless_numbers(db: Database) ->
 
 async def test_the_common_path_begins_the_first_open_row(db: Database) -> None:
     outbox = Outbox(db)
-    prepare = {"rates": FREE, "account_key": "a", "chat_key": "c"}
-    made, begun = await outbox.prepare_and_begin_first(rows(parts=2), **prepare, now=1)
+    made, begun = await outbox.prepare_and_begin_first(
+        rows(parts=2), rates=FREE, account_key="a", chat_key="c", now=1
+    )
     assert begun is not None
     assert (begun.kind, begun.row.part, made[0].state, made[1].state) == ("go", 0, "sending", "ready")
     await outbox.finish(begun.row.row_id, attempt=1, state="sent", now=1)
-    made, begun = await outbox.prepare_and_begin_first(rows(parts=2), **prepare, now=1)
+    made, begun = await outbox.prepare_and_begin_first(
+        rows(parts=2), rates=FREE, account_key="a", chat_key="c", now=1
+    )
     assert begun is not None
     assert (begun.kind, begun.row.part) == ("go", 1)
     await outbox.finish(begun.row.row_id, attempt=1, state="refused", now=1)
-    made, begun = await outbox.prepare_and_begin_first(rows(parts=2), **prepare, now=1)
+    made, begun = await outbox.prepare_and_begin_first(
+        rows(parts=2), rates=FREE, account_key="a", chat_key="c", now=1
+    )
     assert begun is None
     assert [row.state for row in made] == ["sent", "refused"]
 
