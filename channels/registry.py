@@ -32,7 +32,7 @@ Resolve = Callable[[str], str]
 """Gives the value of `secret:NAME`, `env:NAME` or `file:PATH`; raises `Misconfigured`."""
 
 _REFERENCES = ("secret:", "env:", "file:")
-_ACCOUNT = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+ACCOUNT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _ADDRESSES = ("api_base", "reply_url")
 
 
@@ -91,7 +91,7 @@ def _account(settings: Settings, channel: str, name: str, table: dict[str, Any],
         described = descriptor(channel)
     except NotFound:
         raise Misconfigured(f"channels.{channel}: no such channel; there are {known}") from None
-    if not _ACCOUNT.fullmatch(name):
+    if not ACCOUNT_NAME.fullmatch(name):
         raise Misconfigured(f"{where}: an account's name is made of a-z 0-9 _ - and has at most 32 of them")
     values = {key: _value(described.settings, where, key, value, resolve) for key, value in table.items()}
     try:

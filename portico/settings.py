@@ -38,7 +38,9 @@ class TlsSettings(Table):
 class LimitSettings(Table):
     body_bytes: int = Field(MIB, description="largest request body that the edge reads", ge=1024)
     signal_bytes: int = Field(64 * 1024, description="an event over this goes into a blob", ge=1024, le=MIB)
-    failed_verifications_per_minute: int = Field(60, description="for each source address; 0 switches it off", ge=0)
+    failed_verifications_per_minute: int = Field(
+        60, description="for each source address; 0 switches it off", ge=0
+    )
     messages_per_minute: int = Field(120, description="for each verified sender; 0 switches it off", ge=0)
     inbox_days: int = Field(14, description="how long repeats of an event are recognized", ge=1)
     attachment_bytes: int = Field(20 * MIB, description="largest attachment that is fetched and stored", ge=0)
@@ -67,7 +69,9 @@ class ModelSettings(Table):
 class PolicySettings(Table):
     url: str = Field("", description="URL of an external OPA; empty: the embedded one")
     token: SecretStr | None = Field(None, description="bearer token of an external OPA")
-    owner_allows_cloud: bool = Field(False, description="content of local conversations may go to a cloud route")
+    owner_allows_cloud: bool = Field(
+        False, description="content of local conversations may go to a cloud route"
+    )
 
 
 class StorageSettings(Table):
@@ -85,7 +89,8 @@ class TemporalSettings(Table):
 
 class DeliverySettings(Table):
     on_unknown: Literal["repeat_marked", "hold"] = Field(
-        "repeat_marked", description="an attempt with an unknown end: repeat it with a mark, or hold it as a dead letter"
+        "repeat_marked",
+        description="an attempt with an unknown end: repeat it with a mark, or hold it as a dead letter",
     )
 
 
@@ -102,7 +107,9 @@ class McpSettings(Table):
 
 
 class LogSettings(Table):
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is written")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level that is written"
+    )
     json_lines: bool = Field(False, description="one JSON object a line instead of text")
 
 
@@ -112,7 +119,9 @@ class Settings(Table):
     host: str = Field("127.0.0.1", description="address that the edge listens on")
     port: int = Field(8080, description="port of the edge", ge=0, le=65535)
     grpc_port: int = Field(8081, description="port of the gRPC door", ge=0, le=65535)
-    public_url: str = Field("", description="URL under which platforms reach the edge; empty: they are polled")
+    public_url: str = Field(
+        "", description="URL under which platforms reach the edge; empty: they are polled"
+    )
     insecure: bool = Field(False, description="allow an address other than loopback without TLS")
     durability: Literal["process", "power-loss"] = Field(
         "process", description="what an ack survives: any killed process, or a power cut as well"
@@ -141,19 +150,26 @@ class Settings(Table):
             raise ValueError("tls: certificate and key go together")
         loopback = self.host in ("127.0.0.1", "::1", "localhost")
         if not loopback and not self.tls.certificate and not self.insecure:
-            raise ValueError(f"host: {self.host} without TLS is refused; set [tls], or insecure = true if you mean it")
+            raise ValueError(
+                f"host: {self.host} without TLS is refused; set [tls], or insecure = true if you mean it"
+            )
         return self
 
 
 def load_settings(home: Home, config: Path | None = None) -> Settings:
     """Raises `Misconfigured` with one line that names the key and what is wrong with it."""
-    path = config or _config_from_environment() or home.settings
+    path = settings_path(home, config)
     values = _read_file(path, required=path != home.settings)
     known = _merge_environment(values, dict(os.environ))  # noqa: TID251 - the one place that reads it
     try:
         return Settings.model_validate(known)
     except ValidationError as error:
         raise Misconfigured(f"{path}: {_first_problem(error)}") from None
+
+
+def settings_path(home: Home, config: Path | None = None) -> Path:
+    """The file that is read: `--config`, else `PORTICO_CONFIG`, else `portico.toml` in the home."""
+    return config or _config_from_environment() or home.settings
 
 
 def _config_from_environment() -> Path | None:

@@ -9,6 +9,7 @@ import re
 import time
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import orjson
@@ -106,10 +107,20 @@ class Hook:
     async def send(
         self, outgoing: Outgoing, account: Account, *, key: str, read_blob: ReadBlob | None = None
     ) -> Sent | NotSent | Unknown:
+        data = {"chat": outgoing.chat, "turn": "", **outgoing.payload}
+        return await self._post("reply", data, account, key=key)
+
+    async def ping(self, account: Account) -> Sent | NotSent | Unknown:
+        """A signed event of the type `ping`, to see whether the other side takes what we sign."""
+        return await self._post("ping", {}, account, key=f"ping-{uuid4().hex}")
+
+    async def _post(
+        self, kind: str, data: dict[str, Any], account: Account, *, key: str
+    ) -> Sent | NotSent | Unknown:
         url = account.settings.reply_url
         if not url:
             return NotSent(reason=f"channels.hook.{account.name} has no reply_url", permanent=True)
-        body = _reply_body(outgoing)
+        body = orjson.dumps({"type": kind, "timestamp": datetime.now(UTC).isoformat(), "data": data})
         headers = _signed(body, account, key=key)
         try:
             response = await self._clients.of(account).post(url, content=body, headers=headers)
@@ -178,11 +189,6 @@ def _part_text(part: object) -> str:
         case CardPart():
             return "\n".join(line for line in (part.title, part.text, part.url) if line)
     return ""
-
-
-def _reply_body(outgoing: Outgoing) -> bytes:
-    data = {"chat": outgoing.chat, "turn": "", **outgoing.payload}
-    return orjson.dumps({"type": "reply", "timestamp": datetime.now(UTC).isoformat(), "data": data})
 
 
 def _signed(body: bytes, account: Account, *, key: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ def write_table(path: Path, table: str, values: Mapping[str, str]) -> None:
     try:
         after = with_table(before, table, values)
     except (ValueError, tomllib.TOMLDecodeError):
-        lines = "; ".join(f"{key} = {json.dumps(value)}" for key, value in values.items())
+        lines = "; ".join(f"{key} = {_quoted(value)}" for key, value in values.items())
         raise Misconfigured(
             f"{path} is written in a way that I leave alone; put this under [{table}]: {lines}"
         ) from None
@@ -35,14 +35,14 @@ def write_table(path: Path, table: str, values: Mapping[str, str]) -> None:
 
 def with_table(text: str, table: str, values: Mapping[str, str]) -> str:
     """The text with the keys in `[table]`. Raises `ValueError` where the result would not say so."""
-    lines = text.splitlines()
+    lines = text.removesuffix("\n").split("\n") if text else []
     start = next((number for number, line in enumerate(lines) if _header(line) == table), None)
     if start is None:
         lines += ([""] if lines and lines[-1].strip() else []) + [f"[{table}]"]
         start = len(lines) - 1
     end = next((n for n in range(start + 1, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
     for key, value in values.items():
-        line = f"{key} = {json.dumps(value)}"
+        line = f"{key} = {_quoted(value)}"
         at = next((n for n in range(start + 1, end) if re.match(rf"\s*{re.escape(key)}\s*=", lines[n])), None)
         if at is None:
             lines.insert(start + 1 + list(values).index(key), line)
@@ -68,6 +68,10 @@ def _check(before: str, after: str, table: str, values: Mapping[str, str]) -> No
 def _header(line: str) -> str:
     found = _HEADER.match(line)
     return ".".join(part.strip().strip("\"'") for part in found.group(1).split(".")) if found else ""
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _comment(line: str) -> str:
