@@ -27,7 +27,7 @@ WEIGHTS = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
-ENCODER_SOURCES = ("graph.py",)
+ENCODER_SOURCES = ("graph.py", "calibrate.py")
 SERVED = ("__init__.py", "encoder.py", "head.py", "texts.py", "plumbing.py")
 HEAD_SOURCES = ("encoder.py", "head.py", "texts.py", "intents.py", "train.py")
 # name of the model → where its files come from, and whether it is quantized
@@ -133,15 +133,19 @@ def _make_encoders(folder: Path) -> None:
     from safetensors.numpy import load_file
 
     from triton_models import graph
+    from triton_models.calibrate import activation_ranges
 
     source = weights_folder()
     say("checking the encoder's weights")
     for name, expected in WEIGHTS.items():
         store.verify(source / name, expected)
     weights = load_file(source / "model.safetensors")
-    for name, writer in (("fp32", graph.GraphWriter()), ("int8", graph.Int8Writer())):
-        say(f"writing the {name.upper()} encoder")
-        onnx.save(graph.encoder_graph(weights, writer), folder / f"{name}.onnx")
+    say("writing the FP32 encoder")
+    exact = graph.encoder_graph(weights, graph.GraphWriter())
+    onnx.save(exact, folder / "fp32.onnx")
+    say("writing the INT8 encoder")
+    ranges = activation_ranges(exact, source / "tokenizer.json")
+    onnx.save(graph.encoder_graph(weights, graph.Int8Writer(ranges)), folder / "int8.onnx")
     shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
 
 

@@ -26,6 +26,7 @@ BUCKETS = 8_192
 CHINESE_LENGTH = 1.5
 MAX_CHARACTERS = 400  # an intent shows in the first lines, or there is none
 
+_LETTER = re.compile(r"[^\W_]")  # or digit: a text without one says nothing that could be an intent
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _TOKEN = re.compile(r"[\u3400-\u9fff]+|\w+|[^\w\s]")
 
@@ -53,7 +54,10 @@ class Head:
         for row, text in enumerate(texts):
             buckets, values = ngrams(text)
             logits[row] += values @ self.weights[width + buckets]
-        return [self._guess(row) for row in softmax(logits)]
+        return [
+            self._guess(row) if _LETTER.search(text) else Guess(OUT_OF_SCOPE, 1.0)
+            for text, row in zip(texts, softmax(logits), strict=True)
+        ]
 
     def _guess(self, probabilities: Floats) -> Guess:
         best = int(probabilities.argmax())
