@@ -84,6 +84,10 @@ class Telegram:
         if not self.uses_webhook(account, public_url):
             await api.ask(account, "deleteWebhook", {"drop_pending_updates": False})
             return account
+        if not public_url:
+            # Whoever says "webhook" without a public URL has set it by hand, behind a tunnel of their own.
+            log.info("telegram.webhook_left_alone", account=account.name)
+            return account
         hook: dict[str, Any] = {
             "url": f"{public_url.rstrip('/')}/webhooks/telegram/{account.name}",
             "secret_token": account.settings.webhook_secret,

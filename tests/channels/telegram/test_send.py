@@ -217,6 +217,30 @@ async def test_connect_sets_the_webhook_or_takes_it_away(
     assert telegram.webhook == {}
 
 
+async def test_a_webhook_that_was_set_by_hand_is_left_alone(
+    channel: Telegram, telegram: FakeTelegram, telegram_account: Configured
+) -> None:
+    telegram.webhook = {"url": "https://tunnel.example"}
+    account = telegram_account(receive="webhook")
+    assert (await channel.connect(account, public_url="")).settings.bot_username == telegram.username
+    assert telegram.webhook == {"url": "https://tunnel.example"}
+
+
+@pytest.mark.parametrize(
+    ("receive", "public_url", "webhook"),
+    [
+        ("auto", "", False),
+        ("auto", "https://a.example", True),
+        ("poll", "https://a.example", False),
+        ("webhook", "", True),
+    ],
+)
+def test_auto_means_a_webhook_where_there_is_a_public_url(
+    telegram_account: Configured, receive: str, public_url: str, webhook: bool
+) -> None:
+    assert Telegram().uses_webhook(telegram_account(receive=receive), public_url) is webhook
+
+
 async def test_signs_of_life_never_fail(channel: Telegram, telegram: FakeTelegram, account: Account) -> None:
     telegram.script("sendChatAction", status(502), drop())
     for _ in range(3):
