@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
-from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+from pydantic_core import PydanticSerializationError, from_json, to_json
 from temporalio import activity
 
 from activities.functions.calculator import calculator
@@ -156,8 +156,7 @@ class _Run:
 
     def _with_output(self, output: Any) -> ExecutionResult:
         try:
-            plain = to_jsonable_python(output, inf_nan_mode="strings")
-            size_bytes = len(to_json(plain))
+            written = to_json(output, inf_nan_mode="null")
         except (PydanticSerializationError, ValueError):
             kind = type(output).__name__
             return self.ended(
@@ -165,11 +164,13 @@ class _Run:
                 code="bad_output",
                 message=f"its answer, a {kind}, does not fit into JSON",
             )
-        if size_bytes > LONGEST_OUTPUT:
+        if len(written) > LONGEST_OUTPUT:
             return self.ended(
-                ExecutionStatus.FAILED, code="output_too_large", message=f"its answer has {size_bytes} bytes"
+                ExecutionStatus.FAILED,
+                code="output_too_large",
+                message=f"its answer has {len(written)} bytes",
             )
-        return self.ended(ExecutionStatus.SUCCEEDED, output=plain)
+        return self.ended(ExecutionStatus.SUCCEEDED, output=from_json(written))
 
 
 def _started(spec: ToolSpec, arguments: dict[str, Any]) -> asyncio.Future[Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time as clock
+from contextlib import suppress
 from fractions import Fraction
 
 import pytest
@@ -47,7 +48,7 @@ def result(expression: str) -> str:
         ("round(2.345, 2)", "2.35"),
         ("100 / 3 * 3", "100"),
         ("2²+3²", "13"),
-        ("１２＋３", "15"),  # noqa: RUF001
+        ("１２＋３", "15"),
         ("6 × 7 ÷ 2", "21"),
         ("007 + 1", "8"),
     ],
@@ -89,7 +90,8 @@ def test_words(expression: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "expression", ["9**9**9", "factorial(99999)", "1e308*1e308*1e9999", "2^14001", "(((9^999)^999)^999)", "exp(9999)"]
+    "expression",
+    ["9**9**9", "factorial(99999)", "1e308*1e308*1e9999", "2^14001", "(((9^999)^999)^999)", "exp(9999)"],
 )
 def test_what_is_too_large_is_refused_at_once(expression: str) -> None:
     begun = clock.monotonic()
@@ -98,7 +100,9 @@ def test_what_is_too_large_is_refused_at_once(expression: str) -> None:
     assert clock.monotonic() - begun < 0.5
 
 
-@pytest.mark.parametrize("expression", ["1/0", "5 % 0", "0^-1", "sqrt(-1)", "(-8)^(1/3)", "log(0)", "asin(2)", "(-1)!"])
+@pytest.mark.parametrize(
+    "expression", ["1/0", "5 % 0", "0^-1", "sqrt(-1)", "(-8)^(1/3)", "log(0)", "asin(2)", "(-1)!"]
+)
 def test_what_has_no_result_is_said_plainly(expression: str) -> None:
     with pytest.raises(ToolFailed):
         calculator(expression, EN)
@@ -106,7 +110,20 @@ def test_what_has_no_result_is_said_plainly(expression: str) -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    ["", "   ", "xyz", "import os", "__import__('os').system('id')", "2 +", "(2", "2)", "2^^3", "sqrt", "sqrt(1,2,3)", "1 2"],
+    [
+        "",
+        "   ",
+        "xyz",
+        "import os",
+        "__import__('os').system('id')",
+        "2 +",
+        "(2",
+        "2)",
+        "2^^3",
+        "sqrt",
+        "sqrt(1,2,3)",
+        "1 2",
+    ],
 )
 def test_what_cannot_be_read_is_asked_again(expression: str) -> None:
     with pytest.raises(AskAgain):
@@ -114,12 +131,16 @@ def test_what_cannot_be_read_is_asked_again(expression: str) -> None:
 
 
 def test_length_and_depth_are_bounded() -> None:
-    for expression in ("1+" * 5000 + "1", "(" * 250 + "1" + ")" * 250, "-" * 290 + "1", "2^" * 140 + "1", "ﷺ" * 300):
+    for expression in (
+        "1+" * 5000 + "1",
+        "(" * 250 + "1" + ")" * 250,
+        "-" * 290 + "1",
+        "2^" * 140 + "1",
+        "ﷺ" * 300,
+    ):
         begun = clock.monotonic()
-        try:
+        with suppress(ToolError):
             calculator(expression, EN)
-        except ToolError:
-            pass
         assert clock.monotonic() - begun < 0.5
 
 
@@ -159,7 +180,7 @@ small = st.integers(min_value=-9999, max_value=9999)
 @given(small, small, small, st.sampled_from("+-*"), st.sampled_from("+-*"))
 def test_whole_numbers_agree_with_python(a: int, b: int, c: int, first: str, second: str) -> None:
     expression = f"({a}) {first} ({b}) {second} ({c})"
-    assert evaluate(expression) == eval(expression)  # noqa: S307 - digits and signs made above
+    assert evaluate(expression) == eval(expression)
 
 
 @given(small, small.filter(bool))

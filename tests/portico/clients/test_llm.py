@@ -149,7 +149,9 @@ async def test_a_model_that_falls_silent_before_its_first_word_is_away(model: Fa
         await ask(make(model, first_token_timeout_s=0.2))
 
 
-async def test_a_model_that_takes_too_long_is_cut_off_and_its_words_kept(model: FakeOpenAI, make: Make) -> None:
+async def test_a_model_that_takes_too_long_is_cut_off_and_its_words_kept(
+    model: FakeOpenAI, make: Make
+) -> None:
     model.say("some", " words", " more", stop_after=2)
     deltas = await ask(make(model, timeout_s=0.4))
     assert "".join(delta.text for delta in deltas) == "some words"
@@ -187,7 +189,8 @@ async def test_a_key_is_sent_and_nothing_of_the_environment(
     await ask(make(model, api_key="env:KEY"))
     assert model.headers[0]["authorization"] == "Bearer sk-1"
     assert set(model.headers[0]) <= {
-        "host", "accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "user-agent",
+        "host", "accept", "accept-encoding", "authorization", "connection",
+        "content-length", "content-type", "user-agent",
     }  # fmt: skip
     assert "secret" not in str(model.headers)
 
@@ -225,7 +228,10 @@ def test_routes_keep_the_order_of_the_file() -> None:
         ({"kind": "openai", "model": "m", "base_url": "127.0.0.1:80"}, "base_url"),
         ({"kind": "openai", "model": "m", "base_url": "https://api.example.com/v1"}, "locality"),
         ({"kind": "openai", "model": "m", "base_url": "http://8.8.8.8/v1"}, "locality"),
-        ({"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1", "api_key": "env:NOT_SET"}, "api_key"),
+        (
+            {"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1", "api_key": "env:NOT_SET"},
+            "api_key",
+        ),
     ],
 )
 def test_what_cannot_work_is_said_at_the_start(route: dict[str, Any], words: str) -> None:
@@ -242,7 +248,9 @@ async def test_changed_settings_count_from_the_next_question_on(model: FakeOpenA
     routes = ModelRoutes(Settings(), str, newer=lambda: waiting.pop(0) if waiting else None)
     try:
         assert [each.name for each in routes.candidates()] == ["main"]
-        assert [each.name for each in routes.candidates()] == ["main"], "a mistake in the file leaves what works"
+        assert [each.name for each in routes.candidates()] == ["main"], (
+            "a mistake in the file leaves what works"
+        )
         assert await ask(routes)
     finally:
         await routes.close()
