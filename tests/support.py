@@ -68,10 +68,11 @@ class RunningStack:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PORTICO_")}
         return kept | {"PORTICO_HOME": str(self.home.root)}
 
-    def start(self) -> None:
-        """Raises `StartFailed` if it does not come up."""
+    def start(self, *, prove: bool = False) -> None:
+        """Raises `StartFailed` if it does not come up. `prove`: with the message of the self-check."""
         self._output.unlink(missing_ok=True)
-        command = (sys.executable, "-m", "portico.cli.main", "up", "--only", ",".join(self.only))
+        portico = (sys.executable, "-m", "portico.cli.main")
+        command = (*portico, "up", "--only", ",".join(self.only), "--prove" if prove else "--no-prove")
         self._process = spawn(command, environment=self.environment(), log=self._output, cwd=CHECKOUT)
         until(lambda: self._started() or self.supervisor.poll() is not None, timeout_s=START_TIMEOUT_S)
         if self.supervisor.poll() is not None:

@@ -25,11 +25,16 @@ Port = Annotated[
 Config = Annotated[
     Path | None, typer.Option("--config", help="settings file [default: PORTICO_HOME/portico.toml]")
 ]
+Prove = Annotated[
+    bool, typer.Option("--prove/--no-prove", help="send one message through every part at the end")
+]
 NAME_WIDTH = 9
 LET_GO = "\x04"  # the line that tells the parent that the start is over
 
 
-def up(detach: Detach = False, port: Port = None, config: Config = None, only: Only = "") -> None:
+def up(
+    detach: Detach = False, port: Port = None, config: Config = None, only: Only = "", prove: Prove = True
+) -> None:
     """Start Portico and stay in front; Ctrl-C stops it."""
     from portico.embedded.stack import prepare
     from portico.home import Home
@@ -41,14 +46,14 @@ def up(detach: Detach = False, port: Port = None, config: Config = None, only: O
     stack, lock = prepare(home, settings, only=names, report=_report, config=config, port=port)
     started = _go_behind(home.logs / "portico.log") if detach else _stay
     lock.note_holder()
-    asyncio.run(_run(stack, started))
+    asyncio.run(_run(stack, started, prove=prove, behind=detach))
 
 
-async def _run(stack: Stack, started: Callable[[], None]) -> None:
+async def _run(stack: Stack, started: Callable[[], None], *, prove: bool, behind: bool) -> None:
     from portico.embedded.announce import announce
 
     async def tell(stack: Stack) -> None:
-        await announce(stack)
+        await announce(stack, prove=prove, behind=behind)
         started()
 
     await stack.run(tell)

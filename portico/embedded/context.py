@@ -52,6 +52,11 @@ class Context:
     def port(self, door: str) -> int:
         return int(self.address(door).rpartition(":")[2])
 
+    @property
+    def tls(self) -> bool:
+        """Whether the edge speaks TLS."""
+        return self.settings.tls.certificate is not None
+
     def plain_environment(self) -> dict[str, str]:
         """For servers that are not ours: nothing of Portico's own variables and keys."""
         given = os.environ  # noqa: TID251 - what a part inherits is chosen here

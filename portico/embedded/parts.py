@@ -103,9 +103,10 @@ async def _worker_ready(context: Context, pid: int) -> bool:
 
 
 async def _api_ready(context: Context, _pid: int) -> bool:
-    return await http_ok(context.address("api"), "/readyz")
+    return await http_ok(context.address("api"), "/readyz", tls=context.tls)
 
 
+NEEDED_TO_START = ("temporal", "opa", "s3")  # Triton takes longest and is only asked when a message is there
 PARTS = (
     Part(
         name="temporal",
@@ -143,7 +144,7 @@ PARTS = (
     ),
     Part(
         name="worker",
-        needs=("temporal", "opa", "s3", "triton"),
+        needs=NEEDED_TO_START,
         command=_python("portico.serve.worker"),
         environment=Context.own_environment,
         ready=_worker_ready,
@@ -151,7 +152,7 @@ PARTS = (
     Part(
         name="api",
         doors=("api", "api-grpc"),
-        needs=("temporal", "opa", "s3", "triton"),
+        needs=NEEDED_TO_START,
         command=_python("portico.serve.api"),
         environment=Context.own_environment,
         ready=_api_ready,

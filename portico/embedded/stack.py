@@ -65,12 +65,11 @@ class Stack:
         await runner.start()
 
     async def _stop_all(self) -> None:
-        """Those that nothing else needs first; each group at once."""
-        left = dict(self.runners)
-        while left:
-            needed = {name for runner in left.values() for name in runner.part.needs}
-            last = [left.pop(name) for name in list(left) if name not in needed]
-            await asyncio.gather(*(runner.stop() for runner in last))
+        """Our own processes first, then the servers that they use; each group at once."""
+        ours = [runner for runner in self.runners.values() if runner.part.needs]
+        servers = [runner for runner in self.runners.values() if not runner.part.needs]
+        for group in (ours, servers):
+            await asyncio.gather(*(runner.stop() for runner in group))
 
     async def _watch_policies(self) -> None:
         """Rebuild the bundle when a rule changes; OPA takes the new file by itself."""
