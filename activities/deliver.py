@@ -83,7 +83,9 @@ class _Sender:
             raise Unavailable(self._account.channel, "another attempt is sending this part")
 
     async def _send(self, row: OutboxRow) -> None:
-        outgoing = Outgoing.model_validate_json(row.payload).model_copy(update={"chat": self._chat})
+        outgoing = Outgoing.model_validate_json(row.payload).model_copy(
+            update={"chat": self._chat, "turn": row.turn_id}
+        )
         if row.marked and isinstance(self._channel, Marks):
             outgoing = self._channel.marked(outgoing)
         end = await self._channel.send(

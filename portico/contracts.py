@@ -235,11 +235,12 @@ class Reply(Contract):
 
 
 class Outgoing(Contract):
-    """One call of a platform. `payload` is the platform's own shape, `method` its name there."""
+    """One call of a platform: its shape in `payload`, its name in `method`. `turn` is the turn that it answers."""
 
     chat: str
     method: str
     payload: dict[str, JsonValue]
+    turn: str = ""
 
 
 class Sent(Contract):

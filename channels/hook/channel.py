@@ -107,7 +107,7 @@ class Hook:
     async def send(
         self, outgoing: Outgoing, account: Account, *, key: str, read_blob: ReadBlob | None = None
     ) -> Sent | NotSent | Unknown:
-        data = {"chat": outgoing.chat, "turn": "", **outgoing.payload}
+        data = {"chat": outgoing.chat, "turn": outgoing.turn, **outgoing.payload}
         return await self._post("reply", data, account, key=key)
 
     async def ping(self, account: Account) -> Sent | NotSent | Unknown:

@@ -235,7 +235,7 @@ async def test_a_reply_is_signed_and_carries_its_key(
 ) -> None:
     part = ChoicesPart(text="Which?", choices=(Choice(label="A", value="a"), Choice(label="B", value="b")))
     reply = outgoing(Reply(parts=(TextPart(text="hi"), part), quotes="m7"))
-    reply = reply.model_copy(update={"payload": {**reply.payload, "turn": "turn-1"}})
+    reply = reply.model_copy(update={"turn": "turn-1"})
     assert await channel.send(reply, hook_account(), key="k1") == Sent(platform_id="k1")
     (post,) = receiver.replies
     assert (post.id, post.verified, post.body["type"]) == ("k1", True, "reply")
