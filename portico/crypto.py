@@ -28,6 +28,14 @@ NONCE_BYTES = 12
 PURPOSES = ("payload", "blob", "database", "id", "index", "live", "seal")
 
 
+class WrongMasterKey(Misconfigured):
+    def __init__(self, keyring: Path) -> None:
+        super().__init__(
+            f"the master key does not open {keyring}; restore the right {keyring.parent / 'master.key'} "
+            "or PORTICO_MASTER_KEY (nothing was changed)"
+        )
+
+
 @dataclass(frozen=True)
 class DataKey:
     """One random 256-bit key and what it is for."""
@@ -65,12 +73,30 @@ class Keyring:
 
 
 def open_keyring(home: Home, master: bytes | None = None) -> Keyring:
-    """The keyring of this home, made at first start. Raises `Misconfigured` where the master key does not fit."""
+    """The keyring of this home, made at first start. Raises `WrongMasterKey` where it does not open."""
     master = master or load_master_key(home)
     if not home.keyring.exists():
         keys = tuple(_new_key(purpose) for purpose in PURPOSES)
         write_private(home.keyring, _wrapped(keys, master), exclusive=True)
-    return Keyring(_unwrapped(home.keyring, master))
+    try:
+        return Keyring(_unwrapped(home.keyring, master))
+    except WrongMasterKey:
+        return Keyring(_after_a_stopped_rotation(home))
+
+
+def _after_a_stopped_rotation(home: Home) -> tuple[DataKey, ...]:
+    """The keys, where a rotation stopped after it wrapped the keyring and before the new key was in place."""
+    following = _next_master_key(home)
+    try:
+        keys = _unwrapped(home.keyring, _decode_master(following.read_text().strip(), where=str(following)))
+    except FileNotFoundError:
+        raise WrongMasterKey(home.keyring) from None
+    following.replace(home.master_key)
+    return keys
+
+
+def _next_master_key(home: Home) -> Path:
+    return home.master_key.with_suffix(".next")
 
 
 def load_master_key(home: Home) -> bytes:
@@ -78,8 +104,9 @@ def load_master_key(home: Home) -> bytes:
     given = os.environ.get("PORTICO_MASTER_KEY")  # noqa: TID251 - reserved name, never a setting
     if given:
         return _decode_master(given, where="PORTICO_MASTER_KEY")
+    wrapped_before = home.keyring.exists()  # asked first: another process of this first start makes both
     if not home.master_key.exists():
-        if home.keyring.exists():
+        if wrapped_before:
             raise Misconfigured(
                 f"{home.master_key} is missing, but {home.keyring} was encrypted with it; "
                 "put the file back or set PORTICO_MASTER_KEY"
@@ -89,19 +116,25 @@ def load_master_key(home: Home) -> bytes:
 
 
 def rotate_master_key(home: Home, *, new: bytes) -> None:
-    """Wrap the same data keys with another master key. Content stays as it is."""
-    keys = _unwrapped(home.keyring, load_master_key(home))
+    """Wrap the same data keys with another master key. Content stays as it is.
+
+    The new key is written beside the old one first: wherever this is stopped, one of them opens the keyring.
+    """
+    keys = open_keyring(home).keys()
+    in_file = not os.environ.get("PORTICO_MASTER_KEY")  # noqa: TID251 - reserved name, never a setting
+    if in_file:
+        write_private(_next_master_key(home), base64.b64encode(new))
     write_private(home.keyring, _wrapped(keys, new))
-    if not os.environ.get("PORTICO_MASTER_KEY"):  # noqa: TID251 - reserved name, never a setting
-        write_private(home.master_key, base64.b64encode(new))
+    if in_file:
+        _next_master_key(home).replace(home.master_key)
 
 
 def add_data_key(home: Home, purpose: str) -> None:
     """A new current key for payloads, blobs or live updates; older ones go on decrypting."""
     if purpose not in ("payload", "blob", "live"):
         raise Misconfigured(f"the {purpose} key is made once and never rotated")
-    master = load_master_key(home)
-    write_private(home.keyring, _wrapped((*_unwrapped(home.keyring, master), _new_key(purpose)), master))
+    keys = open_keyring(home).keys()
+    write_private(home.keyring, _wrapped((*keys, _new_key(purpose)), load_master_key(home)))
 
 
 def write_private(path: Path, content: bytes, *, exclusive: bool = False) -> None:
@@ -118,8 +151,18 @@ def write_private(path: Path, content: bytes, *, exclusive: bool = False) -> Non
             _link_unless_there(beside, path)
         else:
             beside.replace(path)
+        _sync_directory(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _sync_directory(path: Path) -> None:
+    """The name as well must outlive a power cut: a lost keyring is lost content."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _link_unless_there(source: Path, target: Path) -> None:
@@ -148,12 +191,16 @@ def seal(public_key: bytes, plain: bytes, *, context: bytes) -> bytes:
 
 def unseal(key: DataKey, sealed: bytes, *, context: bytes) -> bytes:
     public, rest = sealed[:32], sealed[32:]
-    shared = X25519PrivateKey.from_private_bytes(key.secret).exchange(X25519PublicKey.from_public_bytes(public))
+    shared = X25519PrivateKey.from_private_bytes(key.secret).exchange(
+        X25519PublicKey.from_public_bytes(public)
+    )
     return _sealing_key(shared, public).decrypt(rest, context=context)
 
 
 def _sealing_key(shared: bytes, ephemeral_public: bytes) -> DataKey:
-    derived = HKDF(SHA256(), length=KEY_BYTES, salt=ephemeral_public, info=b"portico sealed v1").derive(shared)
+    derived = HKDF(SHA256(), length=KEY_BYTES, salt=ephemeral_public, info=b"portico sealed v1").derive(
+        shared
+    )
     return DataKey(id="", purpose="seal", secret=derived)
 
 
@@ -171,7 +218,9 @@ def _wrapped(keys: tuple[DataKey, ...], master: bytes) -> bytes:
             "id": key.id,
             "purpose": key.purpose,
             "wrapped_at": int(time.time()),
-            "wrapped": base64.b64encode(wrapping.encrypt(key.secret, context=_wrap_context(key.id, key.purpose))).decode(),
+            "wrapped": base64.b64encode(
+                wrapping.encrypt(key.secret, context=_wrap_context(key.id, key.purpose))
+            ).decode(),
         }
         for key in keys
     ]
@@ -184,12 +233,11 @@ def _unwrapped(path: Path, master: bytes) -> tuple[DataKey, ...]:
         entries = json.loads(path.read_bytes())["keys"]
         return tuple(_unwrap(entry, wrapping) for entry in entries)
     except InvalidTag:
-        raise Misconfigured(
-            f"the master key does not open {path}; restore the right {path.parent / 'master.key'} "
-            "or PORTICO_MASTER_KEY (nothing was changed)"
-        ) from None
+        raise WrongMasterKey(path) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise Misconfigured(f"{path} is damaged ({type(error).__name__}); restore it from a backup") from error
+        raise Misconfigured(
+            f"{path} is damaged ({type(error).__name__}); restore it from a backup"
+        ) from error
 
 
 def _unwrap(entry: dict[str, str], wrapping: DataKey) -> DataKey:

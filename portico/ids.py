@@ -9,12 +9,13 @@ import base64
 import hashlib
 import hmac
 
-_SEPARATOR = b"\x1f"
-
 
 def keyed_id(key: bytes, *parts: str) -> str:
-    """26 lower-case base32 characters (130 bits of HMAC-SHA256) over the parts, in order."""
-    message = _SEPARATOR.join(part.encode() for part in parts)
+    """26 lower-case base32 characters (130 bits of HMAC-SHA256) over the parts, in order.
+
+    Each part goes in with its length: no two lists of parts are the same message.
+    """
+    message = b"".join(len(part).to_bytes(8) + part for part in map(_bytes, parts))
     digest = hmac.new(key, message, hashlib.sha256).digest()
     return base64.b32encode(digest[:17]).decode().lower()[:26]
 
@@ -36,9 +37,14 @@ def tool_run_id(turn_id: str, index: int) -> str:
 
 def dedup_digest(key: str) -> bytes:
     """16 bytes that stand for a deduplication key in the carried state."""
-    return hashlib.sha256(key.encode()).digest()[:16]
+    return hashlib.sha256(_bytes(key)).digest()[:16]
 
 
 def ascii_key(text: str) -> str:
     """A printable stand-in (32 hex digits) for any text, as idempotency keys want it."""
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(_bytes(text)).hexdigest()[:32]
+
+
+def _bytes(text: str) -> bytes:
+    """JSON may carry half a surrogate pair; it must not stop an id from being made."""
+    return text.encode("utf-8", "surrogatepass")

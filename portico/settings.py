@@ -160,11 +160,15 @@ def load_settings(home: Home, config: Path | None = None) -> Settings:
     """Raises `Misconfigured` with one line that names the key and what is wrong with it."""
     path = settings_path(home, config)
     values = _read_file(path, required=path != home.settings)
-    known = _merge_environment(values, dict(os.environ))  # noqa: TID251 - the one place that reads it
+    variables = _variables(dict(os.environ))  # noqa: TID251 - the one place that reads it
+    for steps, (name, value) in variables.items():
+        _put(values, steps, name, value)
     try:
-        return Settings.model_validate(known)
+        return Settings.model_validate(values)
     except ValidationError as error:
-        raise Misconfigured(f"{path}: {_first_problem(error)}") from None
+        place = tuple(str(step) for step in error.errors()[0]["loc"])
+        source = next((name for steps, (name, _) in variables.items() if steps == place), str(path))
+        raise Misconfigured(f"{source}: {_first_problem(error)}") from None
 
 
 def settings_path(home: Home, config: Path | None = None) -> Path:
@@ -184,31 +188,57 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
         if required:
             raise Misconfigured(f"{path} does not exist") from None
         return {}
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path} is not TOML: {error}") from None
 
 
-def _merge_environment(values: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
+def _variables(environment: dict[str, str]) -> dict[tuple[str, ...], tuple[str, str]]:
+    """Where in the settings each variable belongs, with name and value. Unknown ones are left out, aloud."""
+    found = {}
     for name, value in sorted(environment.items()):
-        if not name.startswith("PORTICO_"):
-            continue
         rest = name.removeprefix("PORTICO_")
-        if rest in RESERVED or rest.startswith(RESERVED_PREFIXES):
+        if rest == name or _is_reserved(rest):
             continue
-        path = rest.lower().split("__")
-        if path[0] not in Settings.model_fields:
+        steps = tuple(rest.lower().split("__"))
+        if not _is_known(steps) or _is_service_link(steps, value):
             log.warning("settings.unknown_variable", name=name)
             continue
-        _put(values, path, value)
-    return values
+        found[steps] = (name, value)
+    return found
 
 
-def _put(values: dict[str, Any], path: list[str], value: str) -> None:
-    for level in path[:-1]:
+def _is_reserved(rest: str) -> bool:
+    """`SANDBOX_KEY` belongs to the sandbox's own settings, `SANDBOX__URL` to the table `[sandbox]`."""
+    return rest in RESERVED or any(
+        rest.startswith(prefix) and not rest.startswith(prefix + "_") for prefix in RESERVED_PREFIXES
+    )
+
+
+def _is_known(steps: tuple[str, ...]) -> bool:
+    """Whether the settings have such a key; below tables whose keys are free (channels, routes) all are."""
+    table: Any = Settings
+    for step in steps:
+        if not (isinstance(table, type) and issubclass(table, Table)):
+            return True
+        if step not in table.model_fields:
+            return False
+        table = table.model_fields[step].annotation
+    return True
+
+
+def _is_service_link(steps: tuple[str, ...], value: str) -> bool:
+    """Kubernetes sets `PORTICO_PORT=tcp://…` beside a service with our name."""
+    return steps == ("port",) and value.startswith(("tcp://", "udp://"))
+
+
+def _put(values: dict[str, Any], steps: tuple[str, ...], name: str, value: str) -> None:
+    for level in steps[:-1]:
         values = values.setdefault(level, {})
         if not isinstance(values, dict):
-            raise Misconfigured(f"PORTICO_{'__'.join(path).upper()}: {level} is not a table")
-    values[path[-1]] = value
+            raise Misconfigured(f"{name}: {level} is not a table")
+    values[steps[-1]] = value
 
 
 def _first_problem(error: ValidationError) -> str:
