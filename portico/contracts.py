@@ -235,7 +235,7 @@ class Reply(Contract):
 
 
 class Outgoing(Contract):
-    """One call of a platform: its shape in `payload`, its name in `method`. `turn` is the turn that it answers."""
+    """One call of a platform: `method` and `payload` are its own. `turn` is the turn that it answers."""
 
     chat: str
     method: str

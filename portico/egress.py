@@ -102,7 +102,7 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=context,
             max_connections=max_connections,
-            max_keepalive_connections=20,
+            max_keepalive_connections=max_connections,
             keepalive_expiry=KEEPALIVE_S,
             network_backend=_Backend(of, resolve or resolve_name),
         )
