@@ -18,6 +18,7 @@ from api.deps import AppDeps, WebhookDeps
 from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
+from console import mount as console
 from portico.clients.temporal import connect
 from portico.crypto import write_private
 from portico.errors import PorticoError
@@ -82,6 +83,7 @@ async def make_edge(ground: Foundation) -> FastAPI:
     app = make_app(webhook_deps, app_deps, version=portico_version())
     listening = Listening(ground.accounts, settings, intake, Leases(ground.database))
     app.router.lifespan_context = _lifespan(app_deps, listening)
+    console.mount(app)
     return app
 
 

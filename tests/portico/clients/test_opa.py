@@ -20,6 +20,8 @@ from portico.errors import Misconfigured, Unavailable
 from portico.home import Home
 from portico.policy_input import (
     QUESTIONS,
+    Action,
+    AdminAction,
     EgressAction,
     InboundAction,
     ModelAction,
@@ -33,13 +35,14 @@ from tests.policies.opa_server import TOKEN, OpaServer, opa_binary, running_opa
 GATE = "/v1/data/system/gate/answers/inbound"
 RELOAD_S = 2.0
 CONVERSATION = ConversationRef(id="conversation-1", channel="telegram", account="default", chat="chat-1")
-ACTIONS: dict[str, InboundAction | ModelAction | EgressAction | ToolAction] = {
+ACTIONS: dict[str, Action] = {
     "inbound": InboundAction(kind="text"),
     "model": ModelAction(route="main", locality="local"),
     "egress": EgressAction(
         kind="reply", channel="telegram", account="default", conversation="conversation-1"
     ),
     "tool": ToolAction(tool="time", effects="none", risk="low", params_hash=params_hash("time", {})),
+    "admin": AdminAction(operation="login_link.create", role="member", subject="person-1"),
 }
 
 

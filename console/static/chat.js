@@ -1,0 +1,210 @@
+// The chat page: puts log, connection and composer together.
+
+import { Composer } from "./composer.js";
+import { Connection, Outbox, newId } from "./connection.js";
+import { Drawer } from "./drawer.js";
+import { putIcon, putIcons } from "./icons.js";
+import { Log } from "./log.js";
+import { make } from "./view.js";
+import { chooseLanguage, language, locale, putWords, word } from "./words.js";
+
+const PAGE_SIZE = 50;
+const QUIET_MS = 1500;
+const THEMES = ["system", "light", "dark"];
+const MAIN = "main";
+const $ = (id) => document.getElementById(id);
+
+async function ask(path, options) {
+  const response = await fetch(path, { headers: { accept: "application/json" }, ...options });
+  if (response.status === 401) location.reload();
+  if (!response.ok) throw new Error(String(response.status));
+  return response.status === 204 ? null : response.json();
+}
+
+class Chat {
+  constructor(me) {
+    this._me = me;
+    this._mayReadHistory = me.role === "owner" || me.role === "admin";
+    this._drawer = new Drawer({ open: (name) => this.enter(name) });
+    this._composer = new Composer({ say: (text, files) => this.say(text, files), stop: () => this._connection.stop() });
+    $("earlier").onclick = () => this._showEarlier();
+    $("bottom").onclick = () => this._log.toEnd(true);
+    $("new").onclick = () => this.enter(`c-${newId().slice(0, 13)}`);
+    $("scroll").addEventListener("scroll", () => this._showBottomButton(), { passive: true });
+    window.addEventListener("hashchange", () => this.enter(nameInAddress()));
+    window.addEventListener("storage", () => this._refresh());
+    setInterval(() => this._refresh(), 2000);
+  }
+
+  async enter(name) {
+    if (name === this._name) return;
+    this._name = name;
+    location.hash = name === MAIN ? "" : name;
+    this._connection?.close();
+    this._outbox = new Outbox(`${this._me.person}.${name}`);
+    this._waiting = new Set();
+    const actions = {
+      retry: (id) => this._connection.retry(id),
+      discard: (id) => (this._outbox.drop(id), this._refresh()),
+      choose: (value) => this.say(value, []),
+    };
+    $("log").replaceChildren();
+    this._log = new Log({ node: $("log"), scroll: $("scroll"), outbox: this._outbox, actions });
+    this._log.draw();
+    this._drawer.mark(name);
+    this._composer.enter(`${this._me.person}.${name}`);
+    await this._load(name);
+    if (name === this._name) this._connect(name);
+  }
+
+  say(text, attachments) {
+    this._connection.say({ id: newId(), text, at: Date.now() / 1000, locale: locale(), attachments });
+    this._refresh();
+    this._log.toEnd(true);
+  }
+
+  refreshWords() {
+    putWords(document);
+    putTheme();
+    this._drawer.load();
+    this._suggest();
+    this._log.redraw();
+    this._showTitle();
+  }
+
+  _connect(name) {
+    const mine = () => name === this._name;
+    const tell = {
+      frame: (frame) => mine() && this._take(frame),
+      state: (state) => mine() && this._showState(state),
+      changed: () => mine() && this._refresh(),
+    };
+    this._connection = new Connection({ conversation: name, outbox: this._outbox, after: this._log.lastSeq, tell });
+    this._refresh();
+  }
+
+  async _load(name, before) {
+    const query = new URLSearchParams({ limit: PAGE_SIZE, ...(before ? { before } : {}) });
+    try {
+      const lines = await ask(`/v1/conversations/${encodeURIComponent(name)}/messages?${query}`);
+      if (name !== this._name) return;
+      this._log.remember(lines);
+      $("earlier").hidden = lines.length < PAGE_SIZE;
+      if (!before) this._log.toEnd();
+    } catch {
+      if (name === this._name) this._showState("history_failed");
+    }
+    this._refresh();
+  }
+
+  async _showEarlier() {
+    const height = $("scroll").scrollHeight;
+    await this._load(this._name, this._log.firstAt);
+    $("scroll").scrollTop += $("scroll").scrollHeight - height;
+  }
+
+  _take(frame) {
+    if (frame.type === "hello") this._log.historyUrl = this._mayReadHistory ? frame.history_url : "";
+    if (frame.type === "delta") this._log.delta(frame);
+    if (frame.type === "status" && frame.state === "waiting") this._waiting.add(frame.turn);
+    if (frame.type === "reply") this._takeReply(frame);
+    this._refresh();
+  }
+
+  _takeReply(frame) {
+    const known = this._log.knows(frame.turn);
+    this._waiting.delete(frame.turn);
+    if (!known && this._composer.stopping) this._log.stopped();
+    this._log.reply(frame);
+    this._drawer.loadSoon();
+    // Said in another window, or by a program: the words that this answers are not here yet.
+    if (!known) this._load(this._name);
+  }
+
+  _refresh() {
+    if (!this._log) return;
+    this._log.draw();
+    const running = this._log.running;
+    this._composer.running = running.length > 0;
+    $("welcome").hidden = !this._log.empty;
+    $("waiting").hidden = !running.some((turn) => this._waiting.has(turn));
+    $("waiting").textContent = word("waiting");
+    this._showTitle();
+    this._showBottomButton();
+  }
+
+  _showTitle() {
+    $("title").textContent = this._drawer.titleOf(this._name);
+  }
+
+  // A short loss is nobody's business; only one that lasts is told.
+  _showState(state) {
+    clearTimeout(this._stateTimer);
+    const tell = () => {
+      $("state").dataset.state = state;
+      $("state").textContent = state === "open" ? "" : word(state === "lost" && !navigator.onLine ? "offline" : state);
+    };
+    if (state === "open" || state === "signed_out") tell();
+    else this._stateTimer = setTimeout(tell, $("state").textContent ? 0 : QUIET_MS);
+    if (state === "signed_out") location.reload();
+  }
+
+  _showBottomButton() {
+    $("bottom").hidden = this._log.nearEnd();
+  }
+
+  _suggest() {
+    const buttons = word("suggestions").map((text) =>
+      make("button", { type: "button", onclick: () => this.say(text, []) }, text),
+    );
+    $("suggestions").replaceChildren(...buttons);
+  }
+}
+
+function nameInAddress() {
+  const name = decodeURIComponent(location.hash.slice(1));
+  return /^[A-Za-z0-9_-]{1,64}$/.test(name) ? name : MAIN;
+}
+
+function theme() {
+  return document.documentElement.dataset.theme ?? "system";
+}
+
+function putTheme() {
+  $("theme").querySelector("span").textContent = word(`theme_${theme()}`);
+  putIcon($("theme"), `theme_${theme()}`);
+}
+
+function nextTheme() {
+  const next = THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length];
+  if (next === "system") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = next;
+  localStorage.setItem("portico.theme", next);
+  putTheme();
+}
+
+async function signOut() {
+  for (const key of Object.keys(localStorage)) if (/^portico\.(outbox|draft)\./.test(key)) localStorage.removeItem(key);
+  await fetch("/v1/logout", { method: "POST" });
+  location.reload();
+}
+
+// The shell is put up by NiceGUI a moment after this file has loaded; its own socket is not needed here.
+async function shell() {
+  while (!$("chat") || !window.socket) await new Promise((resolve) => setTimeout(resolve, 10));
+  window.socket.disconnect();
+}
+
+await shell();
+putIcons(document);
+putWords(document);
+const chat = new Chat(await ask("/v1/me"));
+$("theme").onclick = nextTheme;
+$("language").onclick = () => {
+  chooseLanguage(language() === "zh" ? "en" : "zh");
+  chat.refreshWords();
+};
+$("sign-out").onclick = signOut;
+await chat.enter(nameInAddress());
+chat.refreshWords();
+document.documentElement.dataset.ready = "yes";

@@ -1,0 +1,194 @@
+// The conversation as this page knows it: what the edge remembers, what came since, what is on its way.
+
+import { dayLine, draftLine, replyLine, userLine } from "./view.js";
+
+const NEAR_END_PX = 120;
+// Beyond these a person has said something that waits for its first answer.
+const RUNNING_FOR_S = 600;
+
+export class Log {
+  constructor({ node, scroll, outbox, actions }) {
+    this._node = node;
+    this._scroll = scroll;
+    this._outbox = outbox;
+    this._actions = actions;
+    this._lines = [];
+    this._drafts = new Map();
+    this._ended = new Set();
+    this._nodes = new Map();
+    this.historyUrl = "";
+  }
+
+  get empty() {
+    return this._lines.length === 0 && this._outbox.all().length === 0;
+  }
+
+  get lastSeq() {
+    return Math.max(0, ...this._lines.map((line) => line.seq ?? 0));
+  }
+
+  get firstAt() {
+    return this._lines[0]?.at;
+  }
+
+  // Turns of this person that are acknowledged and not answered yet.
+  get running() {
+    const since = Date.now() / 1000 - RUNNING_FOR_S;
+    const turns = this._outbox.all().filter((message) => message.turn && message.at > since);
+    return turns.map((message) => message.turn).filter((turn) => !this._ended.has(turn));
+  }
+
+  knows(turn) {
+    return this._outbox.all().some((m) => m.turn === turn) || this._lines.some((l) => l.role === "user" && l.turn === turn);
+  }
+
+  // Lines from the edge; they replace what was known of the same messages and replies.
+  remember(lines) {
+    const ids = new Set(lines.map((line) => line.message_id).filter(Boolean));
+    const seqs = new Set(lines.map((line) => line.seq).filter(Boolean));
+    const texts = new Set(lines.filter((line) => !line.message_id && !line.seq).map(keyOfPlain));
+    const others = this._lines.filter((line) => !ids.has(line.id) && !seqs.has(line.seq) && !texts.has(keyOfPlain(line)));
+    const taken = lines.map((line) => ({ ...line, id: line.message_id }));
+    this._lines = [...others, ...taken].sort((one, other) => one.at - other.at || (one.seq ?? 0) - (other.seq ?? 0));
+    for (const line of lines) if (line.role === "assistant") this._end(line.turn);
+    for (const id of ids) this._settle(id);
+    this.draw();
+  }
+
+  reply(frame) {
+    this._end(frame.turn);
+    if (!this._lines.some((line) => line.seq === frame.seq)) {
+      const at = frame.at || Date.now() / 1000;
+      this._keepSaid(frame.turn);
+      this._lines.push({ role: "assistant", text: "", ...frame, at: Math.max(at, this._lines.at(-1)?.at ?? 0) });
+    }
+    this.draw();
+  }
+
+  // Offset 0 begins anew: the model was asked again. Offsets count code points, as the server does.
+  delta({ turn, text, offset }) {
+    if (this._ended.has(turn)) return;
+    let draft = this._drafts.get(turn);
+    if (!draft) {
+      draft = { written: [], node: draftLine(turn), asked: false };
+      this._drafts.set(turn, draft);
+      this.draw();
+    }
+    if (offset > draft.written.length) return;
+    draft.written.length = offset;
+    draft.written.push(...text);
+    if (draft.asked) return;
+    draft.asked = true;
+    requestAnimationFrame(() => {
+      draft.asked = false;
+      this._keepingEnd(() => draft.node.show(draft.written.join("")));
+    });
+  }
+
+  // After `/stop` nothing more is said by the turns that ran.
+  stopped() {
+    for (const turn of this.running) this._end(turn);
+    this.draw();
+  }
+
+  draw() {
+    this._keepingEnd(() => this._put(this._wanted()));
+  }
+
+  redraw() {
+    this._nodes.clear();
+    this.draw();
+  }
+
+  toEnd(smooth = false) {
+    this._scroll.scrollTo({ top: this._scroll.scrollHeight, behavior: smooth ? "smooth" : "instant" });
+  }
+
+  nearEnd() {
+    const { scrollTop, clientHeight, scrollHeight } = this._scroll;
+    return scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
+  }
+
+  _wanted() {
+    const wanted = [];
+    let day = "";
+    const shown = [...this._lines, ...this._onTheWay()];
+    for (const line of shown) {
+      const name = new Date(line.at * 1000).toDateString();
+      if (name !== day) wanted.push(this._cached(`day ${name}`, () => dayLine(line.at)));
+      day = name;
+      wanted.push(this._lineNode(line));
+    }
+    for (const [turn, draft] of this._drafts) if (!this._ended.has(turn)) wanted.push(draft.node);
+    // However many turns wait, one sign that something is coming is enough.
+    if (this.running.length && !this._drafts.size) wanted.push(this._cached("wait", () => draftLine("")));
+    return wanted;
+  }
+
+  _onTheWay() {
+    const known = new Set(this._lines.map((line) => line.id).filter(Boolean));
+    return this._outbox.all().filter((message) => !known.has(message.id)).map((message) => ({ role: "user", ...message }));
+  }
+
+  _lineNode(line) {
+    if (line.role === "user") {
+      const mark = markOf(line);
+      const context = { mark, actions: this._actions };
+      return this._cached(`user ${line.id || `${line.turn} ${line.at}`} ${mark}`, () => userLine(line, context));
+    }
+    const context = { historyUrl: this.historyUrl, choose: this._actions.choose };
+    const key = `reply ${line.seq || `${line.turn} ${line.at}`} ${this.historyUrl}`;
+    return this._cached(key, () => replyLine(line, context));
+  }
+
+  _cached(key, build) {
+    if (!this._nodes.has(key)) this._nodes.set(key, build());
+    return this._nodes.get(key);
+  }
+
+  // Only what changed is touched, so that focus, selection and screen readers keep their place.
+  _put(wanted) {
+    const keep = new Set(wanted);
+    for (const node of [...this._node.children]) if (!keep.has(node)) node.remove();
+    wanted.forEach((node, index) => {
+      if (this._node.children[index] !== node) this._node.insertBefore(node, this._node.children[index] ?? null);
+    });
+  }
+
+  _keepingEnd(change) {
+    const follow = this.nearEnd();
+    change();
+    if (follow) this.toEnd();
+  }
+
+  _end(turn) {
+    this._ended.add(turn);
+    this._drafts.delete(turn);
+  }
+
+  // A person's words that were answered are a line from now on, and no longer on their way.
+  _keepSaid(turn) {
+    const said = this._outbox.all().find((message) => message.turn === turn);
+    if (!said) return;
+    if (!this._lines.some((line) => line.id === said.id)) this._lines.push({ role: "user", ...said });
+    this._outbox.drop(said.id);
+  }
+
+  // What the edge remembers needs no keeping here, once it is answered.
+  _settle(id) {
+    const message = this._outbox.all().find((other) => other.id === id);
+    if (message?.turn && this._ended.has(message.turn)) this._outbox.drop(id);
+    else if (message && !message.turn) {
+      const line = this._lines.find((other) => other.id === id);
+      this._outbox.change(id, { turn: line.turn });
+    }
+  }
+}
+
+const keyOfPlain = (line) => `${line.role} ${line.turn} ${line.at} ${line.seq ?? 0}`;
+
+function markOf(line) {
+  if (line.failed) return "failed";
+  if (line.turn) return "sent";
+  return Date.now() / 1000 - line.at > 4 ? "kept" : "sending";
+}

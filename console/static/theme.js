@@ -1,0 +1,15 @@
+// Runs before the first paint: the theme and language that were chosen, else the system's.
+(() => {
+  const root = document.documentElement;
+  const read = (key) => {
+    try {
+      return localStorage.getItem(key);
+    } catch {
+      return null;
+    }
+  };
+  const theme = read("portico.theme");
+  if (theme === "light" || theme === "dark") root.dataset.theme = theme;
+  const chosen = read("portico.language") || navigator.language || "en";
+  root.lang = chosen.toLowerCase().startsWith("zh") ? "zh" : "en";
+})();
