@@ -34,7 +34,7 @@ from portico.steps import (
 )
 from portico.tool import ToolSpec
 
-NO_CONVERSATION = ConversationRef(id="", channel="api", account="default", chat="")
+NO_CONVERSATION = ConversationRef(id="edge", channel="api", account="default", chat="")
 """For tools that are invoked without a conversation, through the edge."""
 
 

@@ -7,7 +7,8 @@ import uuid
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from api.deps import App, AppDeps, Owner
+from api.decide import decide_admin
+from api.deps import App, AppDeps, Owner, Person
 from portico.errors import Conflict, NotFound
 from portico.steps import KeptEvent
 from portico.storage.dead_letters import DeadLetter
@@ -36,8 +37,9 @@ async def list_dead_letters(deps: App, person: Owner) -> list[DeadLetterInfo]:
 
 
 @router.post("/v1/dead-letters/{letter_id}/retry", status_code=202)
-async def retry(letter_id: str, deps: App, person: Owner) -> DeadLetterInfo:
+async def retry(letter_id: str, deps: App, person: Person) -> DeadLetterInfo:
     """Signal the same event again, as a turn of its own."""
+    await decide_admin(deps, person, "dead_letter.retry", subject=letter_id)
     letter = await _open_letter(deps, letter_id)
     if not letter.event_json:
         raise Conflict("this failure has no event to try again; `drop` closes it")
@@ -50,8 +52,9 @@ async def retry(letter_id: str, deps: App, person: Owner) -> DeadLetterInfo:
 
 
 @router.post("/v1/dead-letters/{letter_id}/drop")
-async def drop(letter_id: str, deps: App, person: Owner) -> DeadLetterInfo:
+async def drop(letter_id: str, deps: App, person: Person) -> DeadLetterInfo:
     """Close it without trying again. It stays in the store."""
+    await decide_admin(deps, person, "dead_letter.drop", subject=letter_id)
     letter = await _open_letter(deps, letter_id)
     await deps.dead_letters.close(letter.id, "dropped")
     return _info(letter)

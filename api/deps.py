@@ -13,6 +13,7 @@ from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
 from channels.registry import Accounts
+from portico.clients.opa import PolicyClient
 from portico.connections import Connections
 from portico.crypto import Keyring
 from portico.errors import Forbidden, Refused
@@ -60,6 +61,7 @@ class AppDeps:
     memory: Memory
     dead_letters: DeadLetters
     decisions: Decisions
+    policy: PolicyClient
     blobs: BlobStore
     live: LiveHub
 
@@ -112,7 +114,7 @@ SocketPerson = Annotated[Principal, Depends(socket_principal)]
 
 
 async def owner(person: Person) -> Principal:
-    """Routes that read or change what belongs to all. Raises `Forbidden`."""
+    """For reading what belongs to all; changing it is for policy (`api/decide.py`). Raises `Forbidden`."""
     if person.role not in ("owner", "admin"):
         raise Forbidden("only the owner or an admin may do this")
     return person

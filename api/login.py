@@ -6,8 +6,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 
+from api.decide import decide_admin
 from api.deps import SESSION_COOKIE, App, Person
 from portico.errors import Refused
+from portico.storage.people import DIRECT_CHANNEL
 
 router = APIRouter(tags=["login"])
 
@@ -48,6 +50,9 @@ async def login(token: str, request: Request, deps: App) -> Response:
 @router.post("/v1/login-links", status_code=201)
 async def make_login_link(deps: App, person: Person) -> LoginLink:
     """A fresh link for the same person, as `portico open` prints it."""
+    # The session will have the role that the person has in the store, whatever the key's.
+    stored = await deps.people.actor_of(DIRECT_CHANNEL, "", person.person_id)
+    await decide_admin(deps, person, "login_link.create", role=stored.role, subject=person.person_id)
     token = await deps.access.make_login(person.person_id)
     return LoginLink(path=f"/login?token={token}")
 

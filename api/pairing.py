@@ -1,4 +1,4 @@
-"""`/v1/pairing`: who waits to be let in, and the owner's word on it. Each approval is decided by policy first."""
+"""`/v1/pairing`: who waits to be let in, and the owner's word on it. Policy decides on each first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import time
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from api.deps import App, Owner
+from api.decide import decide_admin
+from api.deps import App, Owner, Person
 
 router = APIRouter(tags=["pairing"])
 
@@ -50,8 +51,9 @@ async def list_waiting(deps: App, person: Owner) -> list[Waiting]:
 
 
 @router.post("/v1/pairing/approve")
-async def approve(body: Approval, deps: App, person: Owner) -> Approved:
+async def approve(body: Approval, deps: App, person: Person) -> Approved:
     """Let the person with this code in."""
+    await decide_admin(deps, person, "pair.approve", role=body.role)
     actor = await deps.people.approve(
         body.code.strip().upper(), role=body.role, now=time.time(), by=person.person_id
     )

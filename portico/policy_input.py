@@ -15,11 +15,14 @@ from pydantic import JsonValue
 
 from portico.contracts import Actor, Contract, ConversationRef
 
-Question = Literal["inbound", "model", "egress", "tool"]
+Question = Literal["inbound", "model", "egress", "tool", "admin"]
 QUESTIONS: tuple[Question, ...] = get_args(Question)
 
 Admit = Literal["paired", "anyone"]
 """Whom a channel's account lets in: people who paired, or anybody in a private chat."""
+
+EDGE = ConversationRef(id="edge", channel="api", account="default", chat="")
+"""Stands for the conversation where somebody asks at the edge, outside of any."""
 
 
 class PolicyChannel(Contract):
@@ -72,6 +75,20 @@ class ToolAction(Contract):
     params_hash: str
 
 
+class AdminAction(Contract):
+    """May this person change what belongs to all? `operation` is `noun.verb`.
+
+    `role` is the role that is given away (empty where none is), `subject` the id of what it is about.
+    """
+
+    operation: str
+    role: str = ""
+    subject: str = ""
+
+
+Action = InboundAction | ModelAction | EgressAction | ToolAction | AdminAction
+
+
 class PolicyContext(Contract):
     """What holds at this moment. `now` is RFC 3339 in UTC, `cost_today` what cloud routes cost so far."""
 
@@ -92,13 +109,13 @@ class PolicyInput(Contract):
     actor: Actor
     channel: PolicyChannel
     conversation: PolicyConversation
-    action: InboundAction | ModelAction | EgressAction | ToolAction
+    action: Action
     context: PolicyContext
 
     @classmethod
     def about(
         cls,
-        action: InboundAction | ModelAction | EgressAction | ToolAction,
+        action: Action,
         *,
         actor: Actor,
         conversation: ConversationRef,
@@ -122,6 +139,12 @@ def egress_action(
     return EgressAction(
         kind=kind, channel=target.channel, account=target.account, conversation=target.id, admit=admit
     )
+
+
+def input_digest(policy_input: PolicyInput) -> str:
+    """SHA-256 (hex) over the whole input, whatever the order of its fields: what a decision was about."""
+    exact = json.dumps(policy_input.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(exact.encode()).hexdigest()
 
 
 def params_hash(tool: str, parameters: Mapping[str, JsonValue]) -> str:

@@ -51,4 +51,8 @@ fits("/context/cost_today", 0)
 
 fits("/action", {"a": 1})
 
+fits("/action/role", "")
+
+fits("/action/subject", "")
+
 nothing := {"effect": "deny", "reasons": ["no rule allowed it"], "obligations": []}

@@ -8,7 +8,7 @@ package system.gate
 
 # METADATA
 # description: The questions that are answered.
-questions := {"inbound", "model", "egress", "tool"}
+questions := {"inbound", "model", "egress", "tool", "admin"}
 
 answers[question].ready := data.system.ready if some question in questions
 

@@ -39,12 +39,13 @@ ACTIONS: dict[str, dict[str, Any]] = {
         "admit": "paired",
     },
     "tool": {"tool": "time", "effects": "none", "risk": "low", "params_hash": "0" * 64},
+    "admin": {"operation": "login_link.create", "role": "member", "subject": "person-1"},
 }
 
 
 @app.command("eval")
 def evaluate(
-    question: Annotated[str, typer.Argument(help="inbound, model, egress or tool")],
+    question: Annotated[str, typer.Argument(help=", ".join(QUESTIONS))],
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="PATH=VALUE, for example actor.role=guest")
     ] = None,

@@ -19,6 +19,7 @@ from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
 from console import mount as console
+from portico.clients.opa import PolicyClient
 from portico.clients.temporal import connect
 from portico.crypto import write_private
 from portico.errors import PorticoError
@@ -76,6 +77,7 @@ async def make_edge(ground: Foundation) -> FastAPI:
         memory=Memory(ground.database),
         dead_letters=DeadLetters(ground.database),
         decisions=Decisions(ground.database),
+        policy=PolicyClient(ground.connections.opa_url, ground.connections.opa_token),
         blobs=blobs,
         live=LiveHub(ground.home, ground.keyring),
     )
@@ -95,6 +97,7 @@ def _lifespan(deps: AppDeps, listening: Listening):  # type: ignore[no-untyped-d
         yield
         await listening.stop()
         await deps.live.stop()
+        await deps.policy.close()
 
     return lifespan
 
