@@ -160,7 +160,7 @@ class FakeOpenAI(FakeServer):
 
 async def _silence(request: web.Request) -> None:
     """Say nothing until the reader hangs up."""
-    while request.transport is not None and not request.transport.is_closing():
+    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
         await asyncio.sleep(0.02)
     raise ConnectionResetError("the reader went away")
 

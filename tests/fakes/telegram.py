@@ -18,33 +18,17 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from typing import Any
 
 from aiohttp import web
 
 from tests.fakes.server import FakeServer, Step, delay, drop, status
+from tests.fakes.telegram_html import visible
 
 __all__ = ["Call", "FakeTelegram", "Sent", "delay", "drop", "refuse", "status", "too_many"]
 
 TOKEN = "7001:fake-token-of-the-tests"
 TEXT_LIMIT = 4096
-TAGS = {
-    "b",
-    "strong",
-    "i",
-    "em",
-    "u",
-    "ins",
-    "s",
-    "strike",
-    "del",
-    "a",
-    "code",
-    "pre",
-    "blockquote",
-    "tg-spoiler",
-}
 
 
 def too_many(retry_after_s: int) -> Step:
@@ -278,7 +262,7 @@ class FakeTelegram(FakeServer):
             return _error(400, f"Bad Request: {mistake}")
         text = str(payload.get("text") or payload.get("caption") or "")
         if payload.get("parse_mode") == "HTML":
-            text = _visible(text)[0]
+            text = visible(text)[0]
         thread = payload.get("message_thread_id")
         chat = f"{payload['chat_id']}:{thread}" if thread is not None else str(payload["chat_id"])
         sent = Sent(next(self._sent_ids), chat, text, at, payload, files)
@@ -302,7 +286,7 @@ class FakeTelegram(FakeServer):
             return "" if field in files or payload.get(field) else f"there is no {field} in the request"
         text = str(payload.get("text") or "")
         if payload.get("parse_mode") == "HTML":
-            text, wrong = _visible(text)
+            text, wrong = visible(text)
             if wrong:
                 return f"can't parse entities: {wrong}"
         if not text.strip():
@@ -329,40 +313,6 @@ def _keyboard_mistake(payload: dict[str, Any]) -> str:
             if not 1 <= len(str(button.get("callback_data", "")).encode()) <= 64:
                 return "BUTTON_DATA_INVALID"
     return ""
-
-
-class _Html(HTMLParser):
-    """Telegram's HTML: few tags, each closed in order."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.text = ""
-        self.open: list[str] = []
-        self.wrong = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in TAGS:
-            self.wrong = self.wrong or f'Unsupported start tag "{tag}"'
-        if {"pre", "code"} & set(self.open) and self.open[-1:] != ["pre"]:
-            self.wrong = self.wrong or f'Tag "{tag}" lies in code'
-        self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.wrong = self.wrong or f'Unexpected end tag "{tag}"'
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def _visible(text: str) -> tuple[str, str]:
-    """What a person sees of an HTML text, and what is wrong with it."""
-    parser = _Html()
-    parser.feed(text)
-    parser.close()
-    if parser.open and not parser.wrong:
-        parser.wrong = f'Can\'t find end tag corresponding to start tag "{parser.open[-1]}"'
-    return parser.text, parser.wrong
 
 
 def _peer(request: web.Request) -> int:
