@@ -168,7 +168,7 @@ class _Run:
             return self.ended(
                 ExecutionStatus.FAILED,
                 code="output_too_large",
-                message=f"its answer has {len(written)} bytes",
+                message=f"its answer: {len(written)} bytes",
             )
         return self.ended(ExecutionStatus.SUCCEEDED, output=from_json(written))
 

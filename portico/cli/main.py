@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dead-letters": ("portico.cli.dead_letters:app", "what failed, and trying it again"),
     "secrets": ("portico.cli.secrets:app", "values that settings name as secret:NAME"),
     "keys": ("portico.cli.keys:app", "bearer keys for programs"),
+    "models": ("portico.cli.models:app", "language models: used, found, choosing one"),
+    "tools": ("portico.cli.tools:app", "what the gateway can do, and doing it"),
     "policy": ("portico.cli.policy:app", "try and test the rules"),
 }
 """name → (module:attribute, one line of help). The attribute is a function or a `typer.Typer`."""

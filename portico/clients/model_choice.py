@@ -14,7 +14,7 @@ from portico.clients.model_servers import Offer
 from portico.errors import Misconfigured
 from portico.home import Home
 from portico.logs import logger
-from portico.settings import Settings, load_settings
+from portico.settings import Settings, load_settings, settings_path
 
 _ROUTE_HEADER = re.compile(r"^[ \t]*\[\s*llm\s*\.\s*routes\s*\.[^\]\n]+\]", re.MULTILINE)
 _ANY_HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
@@ -65,7 +65,7 @@ class SettingsFile:
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
-            status = (self._config or self._home.settings).stat()
+            status = settings_path(self._home, self._config).stat()
         except OSError:
             return None
         return status.st_mtime_ns, status.st_size, status.st_ino

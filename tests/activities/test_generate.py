@@ -12,6 +12,7 @@ import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowFailureError
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ActivityError
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 from temporalio.worker import Worker
 
@@ -221,7 +222,7 @@ def test_old_lines_give_way_to_new_ones() -> None:
 class AskModel:
     @workflow.run
     async def run(self, step: GenerateInput) -> Generated:
-        return await workflow.execute_activity(
+        answer: Generated = await workflow.execute_activity(
             "generate",
             step,
             result_type=Generated,
@@ -229,6 +230,7 @@ class AskModel:
             heartbeat_timeout=timedelta(seconds=10),
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
+        return answer
 
 
 @pytest.fixture
@@ -267,6 +269,7 @@ async def test_a_refusal_is_not_repeated(ask: Any, model: FakeOpenAI) -> None:
     model.script("chat", status(401))
     with pytest.raises(WorkflowFailureError) as raised:
         await (await ask(step())).result()
+    assert isinstance(raised.value.cause, ActivityError)
     assert "API key" in str(raised.value.cause.cause)
     assert len(model.asked) == 1
 

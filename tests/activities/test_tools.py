@@ -270,13 +270,14 @@ def test_the_list_of_tools_holds_every_function_that_is_one() -> None:
 class RunTool:
     @workflow.run
     async def run(self, tool_call: ToolCall) -> ExecutionResult:
-        return await workflow.execute_activity(
+        result: ExecutionResult = await workflow.execute_activity(
             "execute_tool",
             tool_call,
             result_type=ExecutionResult,
             start_to_close_timeout=timedelta(minutes=1),
             heartbeat_timeout=timedelta(seconds=10),
         )
+        return result
 
     @workflow.signal
     async def nothing(self) -> None: ...
