@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -146,3 +148,78 @@ def test_shipped_examples_are_many_and_never_claimed_twice() -> None:
     told += read_out_of_scope(UNDERSTAND / "out_of_scope.yaml")
 
     assert [text for text, times in Counter(told).items() if times > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("what time is it in Tokyo", "Tokyo"),
+        ("What time is it in new york right now?", "new york"),
+        ("what's the local time in São Paulo, please", "São Paulo"),
+        ("current time in UTC+3", "UTC+3"),
+        ("time in Europe/Berlin", "Europe/Berlin"),
+        ("could you tell me what time it is in Cairo?", "Cairo"),
+        ("is it morning in Los Angeles right now", "Los Angeles"),
+        ("what's the time over in Toronto", "Toronto"),
+        ("Tokyo time", "Tokyo"),
+        ("time London?", "London"),
+        ("东京现在几点", "东京"),
+        ("现在东京几点了?", "东京"),
+        ("请问伦敦那边现在几点了", "伦敦"),
+        ("洛杉矶几点了", "洛杉矶"),
+        ("首尔时间", "首尔"),
+        ("柏林的时间", "柏林"),
+        ("查一下悉尼的当地时间", "悉尼"),
+        ("巴黎当地时间是多少", "巴黎"),
+        ("New York 现在几点", "New York"),
+        ("what time is it", None),
+        ("what time is it now?", None),
+        ("What time is it", None),
+        ("time please", None),
+        ("what's the time at the moment", None),
+        ("tell me the date of today", None),
+        ("what's the date today?", None),
+        ("现在几点", None),
+        ("请问现在是几点钟", None),
+        ("你知道现在几点吗", None),
+        ("请告诉我现在的时间", None),
+        ("告诉我当前时间", None),
+        ("报一下时间", None),
+        ("今天几号", None),
+        ("明天是几号", None),
+        ("眼下几点", None),
+        ("什么时候了", None),
+        ("现在是什么时间", None),
+    ],
+)
+def test_finds_the_place_whose_time_is_asked_for(text: str, place: str | None) -> None:
+    intents, _ = load_intents(UNDERSTAND / "intents", Path("/nonexistent"))
+    patterns = intents["time"].action["slots"]["place"]
+    found = (re.search(pattern, text, re.IGNORECASE) for pattern in patterns)
+
+    assert next((match[1].strip() for match in found if match), None) == place
+
+
+def test_a_sum_reaches_the_tool_whole() -> None:
+    intents, _ = load_intents(UNDERSTAND / "intents", Path("/nonexistent"))
+    (pattern,) = intents["calculate"].action["slots"]["expression"]
+    match = re.search(pattern, "  what's 100 minus\n37? ", re.IGNORECASE)
+
+    assert match is not None
+    assert match[1].strip() == "what's 100 minus\n37?"
+
+
+@pytest.mark.parametrize(
+    "unit", [" ", "in ", "a", "in a ", "time A ", "A ", "现在", "时间", "东", "1 + ", "\n", "in x,  "]
+)
+def test_no_text_takes_long_to_search_for_slots(unit: str) -> None:
+    intents, _ = load_intents(UNDERSTAND / "intents", Path("/nonexistent"))
+    text = "x" + unit * (100_000 // len(unit)) + "x"
+    started = time.perf_counter()
+
+    for intent in intents.values():
+        for patterns in intent.action.get("slots", {}).values():
+            for pattern in patterns:
+                re.search(pattern, text, re.IGNORECASE)
+
+    assert time.perf_counter() - started < 2
