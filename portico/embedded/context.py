@@ -25,6 +25,7 @@ INHERITED = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 )
+QUIET = {"ORT_DISABLE_TELEMETRY": "1"}  # else ONNX Runtime reports each session to its maker
 
 
 def models_packages() -> Path:
@@ -60,7 +61,7 @@ class Context:
     def plain_environment(self) -> dict[str, str]:
         """For servers that are not ours: nothing of Portico's own variables and keys."""
         given = os.environ  # noqa: TID251 - what a part inherits is chosen here
-        return {name: given[name] for name in INHERITED if name in given}
+        return {name: given[name] for name in INHERITED if name in given} | QUIET
 
     def own_environment(self) -> dict[str, str]:
         """For our own processes: everything, with the home and the ports that this stack chose."""

@@ -69,6 +69,12 @@ def test_knows_nothing_of_portico_in_its_environment(inner_stack: RunningStack, 
     assert b"PORTICO" not in environment
 
 
+def test_triton_sends_no_telemetry(inner_stack: RunningStack) -> None:
+    environments = [Path(f"/proc/{pid}/environ").read_bytes() for pid in members(inner_stack.pid("triton"))]
+    assert len(environments) >= 3, "the server and a stub for each model"
+    assert all(b"ORT_DISABLE_TELEMETRY=1\0" in environment for environment in environments)
+
+
 def test_temporal_has_the_retention_and_the_search_attributes(inner_stack: RunningStack) -> None:
     base = f"http://{inner_stack.address('temporal-http')}/api/v1/namespaces/default"
     assert get_json(base)["config"]["workflowExecutionRetentionTtl"] == f"{720 * 3600}s"  # type: ignore[index]
