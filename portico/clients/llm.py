@@ -127,6 +127,8 @@ class ModelRoutes:
     async def _open(self, entry: _Route) -> None:
         settings = entry.settings
         openai = await asyncio.to_thread(_load_openai)
+        if entry.openai is not None:
+            return  # another answer was quicker
         timeout = httpx2.Timeout(settings.first_token_timeout_s, connect=CONNECT_TIMEOUT_S)
         entry.http = client(
             network(self._settings, allow=[settings.base_url]),

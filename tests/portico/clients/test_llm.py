@@ -266,3 +266,9 @@ async def test_a_route_that_is_gone_is_not_found() -> None:
 def test_the_client_library_is_not_loaded_before_it_is_needed() -> None:
     look = "import sys, portico.clients.llm; sys.exit('openai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
+
+
+async def test_answers_that_begin_together_share_one_client(model: FakeOpenAI, make: Make) -> None:
+    routes = make(model)
+    answers = await asyncio.gather(*(ask(routes) for _ in range(5)))
+    assert {"".join(delta.text for delta in answer).strip() for answer in answers} == {"You said: hello you"}
