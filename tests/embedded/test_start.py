@@ -80,3 +80,13 @@ def test_names_the_program_as_it_can_be_typed(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert program_name() != "portico"
     assert Path(program_name()).name == "portico"
+
+
+def test_every_part_comes_back_after_a_kill(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    for part in ("temporal", "opa", "s3", "triton", "worker", "api"):
+        stack.kill(part)
+        stack.wait_ready(part)
+    answer = stack.run("send", "what is 6 * 7?")
+    assert answer.returncode == 0, answer.stderr
+    assert "42" in answer.stdout
