@@ -137,7 +137,7 @@ def _remembered(connection: Connection, page: tuple[str, float, int]) -> list[Hi
     rows = connection.execute(
         "SELECT role, text, at, turn_id, message_id, quotes FROM memory WHERE conversation_id = ? AND at < ? "
         "AND (role = 'user' OR NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.turn_id = memory.turn_id "
-        "AND outbox.conversation_id = memory.conversation_id AND outbox.state = 'sent')) "
+        "AND outbox.state = 'sent')) "
         "ORDER BY at DESC, id DESC LIMIT ?",
         page,
     )
