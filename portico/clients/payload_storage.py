@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +40,7 @@ class _Boto3Client(S3StorageDriverClient):
         self._client: S3Client | None = None
 
     async def put_object(self, *, bucket: str, key: str, data: bytes) -> None:
-        await self._run(lambda client: client.put_object(Bucket=bucket, Key=key, Body=data))
+        await self._run(lambda client: _put(client, bucket, key, data))
 
     async def object_exists(self, *, bucket: str, key: str) -> bool:
         return await self._run(lambda client: _exists(client, bucket, key))
@@ -78,6 +79,18 @@ def _make_client(connections: Connections) -> S3Client:
         ),
     )
     return client
+
+
+def _put(client: S3Client, bucket: str, key: str, data: bytes) -> None:
+    """The first payload makes the bucket, whoever is first."""
+    try:
+        client.put_object(Bucket=bucket, Key=key, Body=data)
+    except client.exceptions.NoSuchBucket:
+        with contextlib.suppress(
+            client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists
+        ):
+            client.create_bucket(Bucket=bucket)
+        client.put_object(Bucket=bucket, Key=key, Body=data)
 
 
 def _exists(client: S3Client, bucket: str, key: str) -> bool:

@@ -10,6 +10,7 @@ from channels.base import Account, Connects
 from channels.registry import Accounts, load
 from portico.errors import Misconfigured, Unavailable
 from portico.logs import logger
+from portico.storage.blobs import SPARE_DAYS
 
 DAY_S = 24 * 3600
 PRUNE_EVERY_S = 6 * 3600
@@ -41,13 +42,21 @@ async def _identify(account: Account) -> None:
             return
 
 
+async def _prune_payloads(deps: Deps) -> None:
+    """Large payloads outlive the histories that need them by a week, whether or not the server sees to it."""
+    retention_days = deps.settings.temporal.retention_days
+    if not await deps.blobs.ensure_bucket(retention_days=retention_days):
+        await deps.blobs.prune(time.time() - (retention_days + SPARE_DAYS) * DAY_S)
+
+
 async def prune_for_ever(deps: Deps) -> None:
-    """Forget deduplication keys that are older than any platform repeats, and rates that nobody uses."""
+    """Forget deduplication keys that are older than any platform repeats, idle rates and old large payloads."""
     await asyncio.sleep(FIRST_PRUNE_S)
     while True:
         try:
             await deps.inbox.prune(time.time() - deps.settings.limits.inbox_days * DAY_S)
             await deps.outbox.forget_idle_rates(now=time.time())
+            await _prune_payloads(deps)
         except Unavailable as error:
             log.warning("upkeep.later", why=error.message)
         await asyncio.sleep(PRUNE_EVERY_S)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import secrets
 import threading
 from collections.abc import Callable
@@ -101,13 +102,19 @@ class BlobStore:
     # --- in a thread of the pool ------------------------------------------------------------------------
 
     def _put(self, key: str, content: bytes) -> None:
-        import io
+        from minio.error import S3Error
 
         data_key = self._keyring.current("blob")
         key_id = data_key.id.encode()
         sealed = data_key.encrypt(content, context=_context(key_id, key))
         body = _MAGIC + bytes([len(key_id)]) + key_id + sealed
-        self._connected().put_object(self._bucket, key, io.BytesIO(body), len(body))
+        try:
+            self._connected().put_object(self._bucket, key, io.BytesIO(body), len(body))
+        except S3Error as error:
+            if error.code != "NoSuchBucket":
+                raise
+            self._make_bucket()
+            self._connected().put_object(self._bucket, key, io.BytesIO(body), len(body))
 
     def _get(self, ref: BlobRef) -> bytes:
         response = self._connected().get_object(self._bucket, ref.key)
@@ -134,11 +141,7 @@ class BlobStore:
 
         client = self._connected()
         if not client.bucket_exists(self._bucket):
-            try:
-                client.make_bucket(self._bucket)
-            except S3Error as error:  # another process of the same first start was faster
-                if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                    raise
+            self._make_bucket()
         try:
             return _expire_payloads(client, self._bucket, days)
         except S3Error as error:
@@ -146,6 +149,15 @@ class BlobStore:
                 raise
             log.info("blobs.no_lifecycle", code=error.code)
             return False
+
+    def _make_bucket(self) -> None:
+        from minio.error import S3Error
+
+        try:
+            self._connected().make_bucket(self._bucket)
+        except S3Error as error:  # another process of the same first start was faster
+            if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                raise
 
     def _prune(self, before: datetime, prefix: str) -> int:
         client, pruned = self._connected(), 0

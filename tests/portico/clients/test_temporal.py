@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -112,6 +113,11 @@ async def test_small_and_large_payloads_come_back_and_lie_nowhere_in_clear(
     assert readable(folder) == []
     assert await blobs.prune(2e9) >= 1
     blobs.close()
+
+
+async def test_the_first_large_payload_makes_the_bucket(servers: Connections, keyring: Keyring) -> None:
+    client = await connect(replace(servers, bucket="not-yet-there"), keyring)
+    assert await echoed(client, "y" * LARGE, "first") == "y" * LARGE
 
 
 async def test_failures_lie_nowhere_in_clear(servers: Connections, keyring: Keyring, folder: Path) -> None:

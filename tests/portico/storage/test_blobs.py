@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,14 @@ async def test_a_wrong_secret_needs_a_person(port: int, keyring: Keyring) -> Non
     with pytest.raises(Misconfigured, match="SignatureDoesNotMatch"):
         await store.put(b"x")
     store.close()
+
+
+async def test_the_first_blob_makes_the_bucket(port: int, keyring: Keyring) -> None:
+    first, second = (BlobStore(replace(connections(s3=port), bucket="not-yet-there"), keyring) for _ in "ab")
+    refs = await asyncio.gather(*(store.put(MARKER) for store in (first, second) for _ in range(4)))
+    assert [await first.get(ref) for ref in refs] == [MARKER] * 8
+    first.close()
+    second.close()
 
 
 async def test_a_proxy_of_the_environment_is_not_used(
