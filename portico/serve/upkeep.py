@@ -50,7 +50,7 @@ async def _prune_payloads(deps: Deps) -> None:
 
 
 async def prune_for_ever(deps: Deps) -> None:
-    """Forget deduplication keys that are older than any platform repeats, idle rates and old large payloads."""
+    """Forget keys that are older than any platform repeats, idle rates and old large payloads."""
     await asyncio.sleep(FIRST_PRUNE_S)
     while True:
         try:

@@ -4,19 +4,27 @@ import asyncio
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from channels.base import Rates
 from portico.crypto import Keyring, open_keyring
 from portico.errors import Misconfigured, Unavailable
 from portico.home import Home
 from portico.storage.connection import Connection, connect
 from portico.storage.database import Database
+from portico.storage.inbox import Inbox
+from portico.storage.outbox import Outbox
+from portico.storage.outbox_rows import NewRow
 from portico.storage.schema import Migration, bring_up_to_date, known_migrations
 from tests.portico.storage.support import MASTER
 
+NORMAL, FULL = 1, 2
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -193,3 +201,37 @@ async def test_nothing_readable_lies_in_the_files(home: Home, db: Database) -> N
 async def test_closing_ends_the_threads(db: Database) -> None:
     db.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("db-")]
+
+
+async def test_a_durable_write_is_synced_and_another_one_is_not(db: Database) -> None:
+    def level(connection: Connection) -> int:
+        return int(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    assert await db.write(level, durable=True) == FULL
+    assert await db.write(level) == NORMAL
+
+
+async def test_every_change_of_inbox_and_outbox_is_synced(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    write = db.write
+
+    async def watched(work: Callable[[Connection], Any], *, durable: bool = False) -> Any:
+        synced.append(durable)
+        return await write(work, durable=durable)
+
+    monkeypatch.setattr(db, "write", watched)
+    await Inbox(db).claim("c", ("k",), "t", now=1)
+    outbox, row = Outbox(db), NewRow("c", "t", 0, "send", "{}")
+    where = {"account_key": "a", "chat_key": "c"}
+    await outbox.prepare([row], now=1)
+    await outbox.prepare_and_begin_first([row], rates=Rates(), now=1, **where)
+    await outbox.back_to_ready(row.row_id, attempt=1, reason="429")
+    await outbox.begin(row.row_id, attempt=2, rates=Rates(), now=1, **where)
+    await outbox.repeat_marked(row.row_id, attempt=2)
+    await outbox.repeat_keyed(row.row_id, attempt=3)
+    await outbox.finish(row.row_id, attempt=3, state="sent", now=1)
+    await outbox.hold(row.row_id)
+    await outbox.prepare_sent([replace(row, part=1)], now=1)
+    assert synced == [True] * 10
