@@ -11,6 +11,7 @@ from api import (
     dead_letters,
     health,
     history_ui,
+    invocations,
     login,
     messages,
     pairing,
@@ -30,6 +31,7 @@ APP_ROUTERS: tuple[APIRouter, ...] = (
     dead_letters.router,
     codec_server.router,
     history_ui.router,
+    invocations.router,
     health.metrics_router,
 )
 

@@ -28,6 +28,7 @@ from portico.storage.live import LiveHub
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
+from portico.tool import ToolSpec
 
 SESSION_COOKIE = "portico_session"
 
@@ -64,6 +65,7 @@ class AppDeps:
     policy: PolicyClient
     blobs: BlobStore
     live: LiveHub
+    tools: tuple[ToolSpec, ...]
 
 
 def webhook_deps(connection: HTTPConnection) -> WebhookDeps:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field, StringConstraints
 
-from api.conversations import chat_of, history_url, reply_frame, replies_of, workflow_of
+from api.conversations import chat_of, history_url, replies_of, reply_frame, workflow_of
 from api.deps import App, AppDeps, Person
 from channels import web
 from portico.contracts import Attachment

@@ -5,17 +5,22 @@ Needs no database, no console and no content key, so that this group can stand a
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from fastapi import APIRouter, Request, Response
 
 from api.body import read_body
 from api.deps import WebhookDeps, Webhooks
-from channels.base import Account, Channel, HttpAnswer, RawRequest
+from channels.base import Account, Channel, HttpAnswer, RawRequest, Shows
 from channels.registry import descriptor, load
+from portico.contracts import InboundEvent
 from portico.errors import NotFound, Refused, TooMany, Unavailable, Unreadable
 
 router = APIRouter(tags=["webhooks"])
+
+_ACKNOWLEDGING: set[asyncio.Task[None]] = set()
+"""Tasks are held here while they run: the loop itself keeps only weak references."""
 
 
 @router.api_route("/webhooks/{channel}", methods=["POST", "GET"])
@@ -71,6 +76,17 @@ async def _handle(channel: Channel, raw: RawRequest, account: Account, deps: Web
     for event in received.events:
         deps.limits.check_sender(f"{event.channel}:{event.account}:{event.chat}")
     await deps.intake.store_all(received.events)
+    _acknowledge(channel, received.events, account)
     end = "stored" if received.events else f"quiet_{received.quiet or 'empty'}"
     deps.metrics.events.labels(account.channel, end).inc(max(1, len(received.events)))
     return received.ack
+
+
+def _acknowledge(channel: Channel, events: tuple[InboundEvent, ...], account: Account) -> None:
+    """Tell the platform beside the ack that a pressed button has arrived; best effort, it raises nothing."""
+    if not isinstance(channel, Shows):
+        return
+    for event in events:
+        task = asyncio.create_task(channel.acknowledge(event, account))
+        _ACKNOWLEDGING.add(task)
+        task.add_done_callback(_ACKNOWLEDGING.discard)

@@ -1,7 +1,8 @@
 """The floor: what the engine itself costs, fixed for ever.
 
-Signal-with-start into an entity workflow, 4 local activities and 1 regular one that do nothing, 1 KiB encrypted
-payloads, unsandboxed, one worker, the same server in the same run. Steps that Portico adds count against Portico.
+Signal-with-start into an entity workflow, 4 local activities and 1 regular one that do nothing, 1 KiB
+encrypted payloads, unsandboxed, one worker, the same server in the same run. Steps that Portico adds count
+against Portico.
 Run `python -m benchmarks.floor --serve` for the worker, `python -m benchmarks.floor` for the load.
 """
 
@@ -46,9 +47,7 @@ class Floor:
                 await workflow.execute_local_activity(
                     floor_step, given, schedule_to_close_timeout=timedelta(seconds=3)
                 )
-            await workflow.execute_activity(
-                floor_report, given, start_to_close_timeout=timedelta(seconds=10)
-            )
+            await workflow.execute_activity(floor_report, given, start_to_close_timeout=timedelta(seconds=10))
 
     @workflow.signal
     def receive(self, given: str) -> None:
@@ -122,10 +121,14 @@ class FloorLoad:
         """Seconds from the signal to the end of the regular activity."""
         self._number += 1
         name = f"t{self._number}"
-        ended = self._waiting[name] = asyncio.get_running_loop().create_future()
+        ended: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting[name] = ended
         started = time.perf_counter()
         await self._client.start_workflow(
-            Floor.run, id=conversation, task_queue=TASK_QUEUE, start_signal="receive",
+            Floor.run,
+            id=conversation,
+            task_queue=TASK_QUEUE,
+            start_signal="receive",
             start_signal_args=[f"{name} {PAYLOAD}"],
         )
         try:
@@ -165,7 +168,7 @@ async def main() -> None:
     async with FloorLoad(client, os.environ["PORTICO_HOME"]) as load:
         await load.turn("floor-warm")
         times = sorted([await load.turn("floor-warm") for _ in range(arguments.turns)])
-        print(f"floor alone: p50 {times[len(times) // 2] * 1000:.1f} ms")  # noqa: T201
+        print(f"floor alone: p50 {times[len(times) // 2] * 1000:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -124,6 +124,8 @@ def tool_result(result: ExecutionResult, *, language: str) -> str:
     if result.status is ExecutionStatus.SUCCEEDED:
         return output_text(result)
     reason = result.error.message if result.error else str(result.status)
+    if result.error is not None and result.error.code == "ask_again":
+        return reason
     name = {
         ExecutionStatus.DENIED: "tool_denied",
         ExecutionStatus.CANCELLED: "tool_cancelled",

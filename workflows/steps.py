@@ -46,8 +46,8 @@ with workflow.unsafe.imports_passed_through():
         RememberInput,
         Retrieved,
         RetrieveInput,
-        Understood,
         UnderstandInput,
+        Understood,
     )
     from workflows import options
 

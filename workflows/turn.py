@@ -103,7 +103,8 @@ class Turns:
             await self._desk.steps.remember(_memory(self._desk, turn))
 
     async def _plan(self, turn: QueuedTurn) -> tuple[Plan, str]:
-        message, failed = turn.message, ()
+        message = turn.message
+        failed: tuple[str, ...] = ()
         if message.attachments:
             message, failed = await self._collect(turn)
         language = decide.language_of(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -25,7 +25,7 @@ def list_letters(as_json: Annotated[bool, typer.Option("--json", help="print JSO
     rows = [
         (
             one["id"],
-            f"{datetime.fromtimestamp(one['created_at']):%F %T}",
+            f"{datetime.fromtimestamp(one['created_at'], UTC).astimezone():%F %T}",
             one["channel"],
             one["code"],
             one["cause"],

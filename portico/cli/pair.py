@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -38,4 +38,4 @@ def approve(
 
 
 def _until(timestamp: float) -> str:
-    return f"until {datetime.fromtimestamp(timestamp):%H:%M}"
+    return f"until {datetime.fromtimestamp(timestamp, UTC).astimezone():%H:%M}"

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 import uvicorn
 from fastapi import FastAPI
 
+from activities.tools import TOOLS
 from api.app import make_app
 from api.deps import AppDeps, WebhookDeps
 from api.intake import Intake
@@ -80,6 +81,7 @@ async def make_edge(ground: Foundation) -> FastAPI:
         policy=PolicyClient(ground.connections.opa_url, ground.connections.opa_token),
         blobs=blobs,
         live=LiveHub(ground.home, ground.keyring),
+        tools=TOOLS,
     )
     await ensure_first_owner(app_deps)
     app = make_app(webhook_deps, app_deps, version=portico_version())

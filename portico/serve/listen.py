@@ -69,7 +69,9 @@ class Listening:
         """Hold the lease and listen; another process that holds it is waited for."""
         if not isinstance(channel, Listener):
             return
-        while not await self._leases.acquire(_lease_of(account), self._holder, LEASE_S, time.time()):
+        while not await self._leases.acquire(  # noqa: ASYNC110 - another process holds it
+            _lease_of(account), self._holder, LEASE_S, time.time()
+        ):
             await asyncio.sleep(RENEW_S)
         log.info("channel.listening", channel=account.channel, account=account.name)
         listening = asyncio.create_task(channel.listen(account, self._sink))
