@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import triton_python_backend_utils as pb_utils
@@ -14,6 +15,21 @@ if TYPE_CHECKING:
     import numpy as np
 
     Outputs = dict[str, np.ndarray[Any, Any]]
+
+
+SHARED_MEMORY = "/dev/shm/"
+
+
+def hide_shared_memory() -> None:
+    """Takes the name from the memory shared with the server; call it when a model is loaded.
+
+    Requests pass through it, and every user of the machine may read it (mode 0644, whatever the umask); after
+    a SIGKILL it would stay behind. Both ends have it open by now, and need its name no more.
+    """
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        _, found, name = line.partition(SHARED_MEMORY)
+        if found and not name.endswith(" (deleted)"):
+            Path(SHARED_MEMORY, name).unlink(missing_ok=True)
 
 
 def answer(requests: list[Any], compute: Callable[[list[str]], Outputs]) -> list[Any]:

@@ -15,6 +15,7 @@ from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferResult
 from tritonclient.utils import InferenceServerException
 
 from portico.clients.triton import UnderstandClient
+from portico.embedded.process import members
 from tests.support import RunningStack
 from tests.triton_models import reference
 
@@ -112,6 +113,19 @@ async def test_what_means_nothing_is_out_of_scope(client: UnderstandClient, text
     (result,) = await client.understand([text])
 
     assert result.intent == "out_of_scope"
+
+
+def test_no_other_user_can_read_what_is_asked(inner_stack: RunningStack) -> None:
+    named = []
+    for process in members(inner_stack.pid("triton")):
+        maps = Path(f"/proc/{process}/maps").read_text().splitlines()
+        shared = [line for line in maps if "/dev/shm/" in line]
+        assert len(shared) >= 2 or process != inner_stack.pid(
+            "triton"
+        )  # else it passes for want of memory to see
+        named += [line for line in shared if not line.endswith("(deleted)")]
+
+    assert named == []
 
 
 async def test_a_long_text_is_read_to_its_256th_piece(client: UnderstandClient) -> None:
@@ -215,10 +229,10 @@ async def test_an_embedding_does_not_depend_on_its_batch(client: UnderstandClien
 async def test_concurrent_requests_are_run_together(
     raw: InferenceServerClient, client: UnderstandClient
 ) -> None:
-    before = await _counts(raw)
+    before = await _settled(raw)
     texts = [f"what is {number} times {number + 3}" for number in range(32)]
     results = await asyncio.gather(*(client.understand([text]) for text in texts))
-    after = await _counts(raw)
+    after = await _settled(raw)
 
     alone = await client.understand(texts)
     assert (
@@ -228,6 +242,16 @@ async def test_concurrent_requests_are_run_together(
         assert np.abs(result.embedding - expected.embedding).max() < 1e-5
     assert after["inferences"] - before["inferences"] == 32
     assert after["executions"] - before["executions"] <= 16
+
+
+async def _settled(raw: InferenceServerClient) -> dict[str, int]:
+    """The counts once they stand still: Triton counts a request after it has answered it."""
+    counts = await _counts(raw)
+    while True:
+        await asyncio.sleep(0.2)
+        earlier, counts = counts, await _counts(raw)
+        if counts == earlier:
+            return counts
 
 
 async def _counts(raw: InferenceServerClient) -> dict[str, int]:

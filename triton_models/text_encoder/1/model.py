@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from triton_models.encoder import Encoder
-from triton_models.plumbing import answer
+from triton_models.plumbing import answer, hide_shared_memory
 
 THREADS = 2  # documents come in batches
 
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
+        hide_shared_memory()
         self._encoder = Encoder(Path(args["model_repository"]) / args["model_version"], threads=THREADS)
 
     def execute(self, requests: list[Any]) -> list[Any]:
