@@ -44,8 +44,10 @@ async def retry(letter_id: str, deps: App, person: Person) -> DeadLetterInfo:
     if not letter.event_json:
         raise Conflict("this failure has no event to try again; `drop` closes it")
     kept = KeptEvent.model_validate_json(letter.event_json)
-    turn = uuid.uuid4().hex
-    envelope = kept.envelope.model_copy(update={"turn": turn, "dedup_keys": (f"retry:{letter.id}:{turn}",)})
+    # The key is the letter's: two retries at once are one turn.
+    envelope = kept.envelope.model_copy(
+        update={"turn": uuid.uuid4().hex, "dedup_keys": (f"retry:{letter.id}",)}
+    )
     await deps.intake.signal(kept.conversation, envelope)
     await deps.dead_letters.close(letter.id, "retried")
     return _info(letter)

@@ -103,6 +103,9 @@ class Intake:
             if error.status in AWAY:
                 raise Unavailable("Temporal", error.status.name.lower(), retry_after_s=2) from error
             raise Misconfigured(f"Temporal refuses events: {error.status.name.lower()}") from error
+        except RuntimeError as error:
+            # The SDK's bridge, where the client was never connected: an edge that started while Temporal was away.
+            raise Unavailable("Temporal", "no connection", retry_after_s=2) from error
 
     async def ready(self) -> None:
         """Raises `RPCError` while Temporal does not answer."""
