@@ -21,6 +21,9 @@ def main(arguments: list[str]) -> int:
     except SetupFailed as error:
         sys.stderr.write(f"set-up    {error}\n")
         return 1
+    except OSError as error:  # a folder that is not ours, a full disk
+        sys.stderr.write(f"set-up    {error.strerror}: {error.filename}\n")
+        return 1
     except KeyboardInterrupt:
         return 130
     if goal == "browser":

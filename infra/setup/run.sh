@@ -13,10 +13,11 @@ case "$VERSION_CODENAME" in
     noble) packages="python3.12-venv libpython3.12" ;;
     *) packages="python3-venv" ;;
 esac
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && [ -z "$PORTICO_SETUP_TRIED" ]; then
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && [ -z "$SETUP_TRIED" ]; then
     echo "set-up    there is no Python: apt-get install $packages"
     # shellcheck disable=SC2086 # a list of packages
-    apt-get update -qq && apt-get install -y -qq $packages >/dev/null && PORTICO_SETUP_TRIED=1 exec sh "$here/run.sh" "$@"
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $packages >/dev/null &&
+        SETUP_TRIED=1 exec sh "$here/run.sh" "$@"
 fi
 echo "set-up    there is no Python: sudo apt install $packages" >&2
 exit 1
