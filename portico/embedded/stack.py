@@ -49,7 +49,10 @@ class Stack:
             await _unless(stopping, asyncio.gather(*tasks))
         finally:
             await _cancel(tasks)
-            await self._stop_all()
+            stopping.clear()
+            if not await _unless(stopping, self._stop_all()):  # asked a second time
+                for runner in self.runners.values():
+                    runner.kill()
 
     async def _start_all(self) -> None:
         tasks = {name: asyncio.create_task(self._start(runner)) for name, runner in self.runners.items()}
@@ -78,7 +81,11 @@ class Stack:
         watcher = PolicyWatcher(self.context.home, self.context.credentials["opa_token"], OPA.path)
         while True:
             await asyncio.sleep(POLICY_CHECK_S)
-            change = watcher.poll()
+            try:
+                change = watcher.poll()
+            except OSError as error:
+                self.report("opa", f"the rules cannot be read: {error}")
+                continue
             if change is not None:
                 self.report("opa", change.problem or "new rules are in force")
 

@@ -12,6 +12,7 @@ import os
 import random
 import secrets
 import socket
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +26,7 @@ INNER_PORTS = range(
     20_000, 32_000
 )  # below Linux' range for outgoing connections, which would take a free one
 EDGE_TRIES = 100
+LOCK_TRIES = 10
 CREDENTIALS = {"opa_token": 32, "s3_access_key": 15, "s3_secret_key": 30, "triton_admin_key": 32}
 
 
@@ -38,14 +40,12 @@ class SupervisorLock:
     def acquire(self) -> None:
         """Raises `Misconfigured` if another supervisor runs on this home."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(descriptor):
             os.close(descriptor)
             raise Misconfigured(
                 f"Portico already runs on {self._path.parents[1]} (process {self.holder()}); "
                 "see `portico status`, stop it with `portico down`, or set PORTICO_HOME"
-            ) from None
+            )
         self._descriptor = descriptor
         self.note_holder()
 
@@ -74,6 +74,18 @@ class SupervisorLock:
             return None
         finally:
             os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whoever asks for the holder takes the lock for an instant, so a refusal is tried again."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return True
+    return False
 
 
 class Registry:

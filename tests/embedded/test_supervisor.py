@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from portico.embedded.process import Identity, members
-from portico.embedded.state import Registry
+from portico.embedded.state import Registry, SupervisorLock
 from tests.conftest import MakeStack
 from tests.support import RunningStack, StartFailed, until
 
@@ -197,3 +197,34 @@ def test_moves_a_large_log_aside_at_the_start(make_stack: MakeStack) -> None:
     stack.start()
     assert log.stat().st_size < 1024 * 1024
     assert log.with_suffix(".log.1").stat().st_size == 11 * 1024 * 1024
+
+
+def test_a_second_signal_ends_a_part_that_does_not_stop(make_stack: MakeStack) -> None:
+    stack = make_stack(only=LIGHT)
+    running = pids(stack)
+    os.kill(stack.pid("s3"), signal.SIGSTOP)
+    stack.supervisor.send_signal(signal.SIGTERM)
+    until(lambda: stack.parts()["opa"]["pid"] is None, timeout_s=10)
+    stack.supervisor.send_signal(signal.SIGTERM)
+    stack.supervisor.wait(timeout=5)
+    assert gone(running)
+
+
+def test_the_lock_names_its_holder_and_is_free_after_it(make_stack: MakeStack) -> None:
+    lock = SupervisorLock(make_stack(start=False).home)
+    for _ in range(3):
+        lock.acquire()
+        assert lock.holder() == os.getpid()
+        lock.release()
+        assert lock.holder() is None
+
+
+def test_takes_a_changed_rule_without_a_restart(make_stack: MakeStack) -> None:
+    stack = make_stack(only=("opa",))
+    opa = stack.pid("opa")
+    rule = stack.home.policies / "mine.rego"
+    rule.write_text("this is no rule\n")
+    until(lambda: "mine.rego" in stack.output, timeout_s=10)
+    rule.write_text('package portico.user.inbound\n\ndeny contains "closed" if input.actor.role == "guest"\n')
+    until(lambda: "new rules are in force" in stack.output, timeout_s=10)
+    assert stack.pid("opa") == opa
