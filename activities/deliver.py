@@ -11,6 +11,7 @@ import time
 from temporalio import activity
 
 from activities.deps import Deps
+from activities.heartbeat import beating
 from channels.base import Account, Channel, Marks
 from channels.registry import descriptor, load
 from portico.contracts import NotSent, Outgoing, Sent
@@ -88,9 +89,10 @@ class _Sender:
         )
         if row.marked and isinstance(self._channel, Marks):
             outgoing = self._channel.marked(outgoing)
-        end = await self._channel.send(
-            outgoing, self._account, key=ascii_key(row.row_id), read_blob=self._blobs.get
-        )
+        async with beating():
+            end = await self._channel.send(
+                outgoing, self._account, key=ascii_key(row.row_id), read_blob=self._blobs.get
+            )
         now = time.time()
         if isinstance(end, Sent):
             await self._outbox.finish(
@@ -118,7 +120,7 @@ class _Sender:
     async def _settle_unknown(self, row: OutboxRow) -> None:
         if self._idempotent:
             await self._outbox.repeat_keyed(row.row_id, attempt=row.attempt)
-        elif self._hold:
+        elif self._hold or not isinstance(self._channel, Marks):
             await self._outbox.hold(row.row_id, reason="the end of a call is unknown")
         else:
             await self._outbox.repeat_marked(row.row_id, attempt=row.attempt)

@@ -27,7 +27,7 @@ router = APIRouter(tags=["chat"])
 
 FRAME_LIMIT = 1024 * 1024
 HELLO_TIMEOUT_S = 10
-WAITING_AFTER_S = 20
+LAST_SEQ = 2**53
 CLOSE_REFUSED = 4401
 CLOSE_BAD = 4400
 MessageFrame = TypeAdapter(dict[str, Any])
@@ -35,7 +35,7 @@ MessageFrame = TypeAdapter(dict[str, Any])
 
 class Hello(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    after: int = Field(0, ge=0)
+    after: int = Field(0, ge=0, le=LAST_SEQ)
     conversation: str | None = None
 
 
@@ -148,8 +148,8 @@ class ChatSession:
         await self._socket.send_json({"type": update["kind"], **frame})
 
     async def _tell_who_waits(self) -> None:
-        """A turn without a reply after 20 s is waiting for a part: say so, once."""
-        late = time.monotonic() - WAITING_AFTER_S
+        """A turn that has no reply after a while waits for a part: say so, once."""
+        late = time.monotonic() - self._deps.settings.limits.waiting_after_s
         for turn, since in self._unanswered.items():
             if since < late and turn not in self._told:
                 self._told.add(turn)
@@ -174,7 +174,12 @@ def _body(said: Said, conversation: str) -> MessageBody:
 
 async def _frame(socket: WebSocket, *, kind: str | None = None) -> dict[str, Any]:
     """One JSON object. Raises `BadInput` for anything else."""
-    text = await socket.receive_text()
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code") or 1000)
+    text = message.get("text")
+    if text is None:
+        raise BadInput("a frame is text, not bytes")
     if len(text) > FRAME_LIMIT:
         raise BadInput("a frame is too large")
     try:

@@ -81,7 +81,13 @@ App = Annotated[AppDeps, Depends(app_deps)]
 
 
 async def principal_of(connection: HTTPConnection) -> Principal:
-    """The person behind a bearer key or a session cookie. Raises `Refused`."""
+    """The person behind a bearer key or a session cookie, looked up once a request. Raises `Refused`."""
+    if not hasattr(connection.state, "principal"):
+        connection.state.principal = await _find_principal(connection)
+    return cast(Principal, connection.state.principal)
+
+
+async def _find_principal(connection: HTTPConnection) -> Principal:
     access = app_deps(connection).access
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:

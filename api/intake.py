@@ -26,7 +26,8 @@ from portico.storage.blobs import BlobStore
 WORKFLOW = "Conversation"
 TASK_QUEUE = "portico"
 RPC_TIMEOUT = timedelta(seconds=8)
-CHANNEL_ATTRIBUTE = SearchAttributeKey.for_keyword("PorticoChannel")
+CHANNEL = SearchAttributeKey.for_keyword("PorticoChannel")
+STATUS = SearchAttributeKey.for_keyword("PorticoStatus")
 AWAY = {
     RPCStatusCode.UNAVAILABLE,
     RPCStatusCode.DEADLINE_EXCEEDED,
@@ -95,7 +96,7 @@ class Intake:
                 start_signal="receive",
                 start_signal_args=[envelope],
                 search_attributes=TypedSearchAttributes(
-                    [SearchAttributePair(CHANNEL_ATTRIBUTE, conversation.channel)]
+                    [SearchAttributePair(CHANNEL, conversation.channel), SearchAttributePair(STATUS, "open")]
                 ),
                 rpc_timeout=RPC_TIMEOUT,
             )

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field, StringConstraints
 
+from api.body import AttachmentsRoute
 from api.conversations import chat_of, history_url, replies_of, reply_frame, workflow_of
 from api.deps import App, AppDeps, Person
 from channels import web
@@ -19,7 +20,7 @@ from portico.errors import BadInput, TooLarge
 from portico.storage.access import Principal
 from portico.storage.outbox_rows import OutboxRow
 
-router = APIRouter(tags=["messages"])
+router = APIRouter(tags=["messages"], route_class=AttachmentsRoute)
 
 TEXT_LIMIT = 32_000
 POLL_S = 2.0
@@ -58,8 +59,6 @@ async def post_message(
     body: MessageBody, response: Response, deps: App, person: Person, wait_s: float = Query(0, ge=0, le=60)
 ) -> MessageAnswer:
     """202 once stored; with `wait_s`, 200 with the reply where it comes in time."""
-    if not body.text.strip() and not body.attachments:
-        raise BadInput("a message needs a text or an attachment")
     answer = await accept(deps, person, body)
     if wait_s:
         workflow_id = workflow_of(deps, person, body.conversation)
@@ -70,6 +69,8 @@ async def post_message(
 
 async def accept(deps: AppDeps, person: Principal, body: MessageBody) -> MessageAnswer:
     """Store a message of the web channel. A repeated id gets the turn that the first one had."""
+    if not body.text.strip() and not body.attachments:
+        raise BadInput("a message needs a text or an attachment")
     message_id = body.id or uuid.uuid4().hex
     chat = chat_of(person, body.conversation)
     event = web.event(

@@ -7,10 +7,11 @@ import time
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from api.body import BodyRoute
 from api.decide import decide_admin
 from api.deps import App, Owner, Person
 
-router = APIRouter(tags=["pairing"])
+router = APIRouter(tags=["pairing"], route_class=BodyRoute)
 
 
 class Waiting(BaseModel):

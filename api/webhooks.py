@@ -15,7 +15,7 @@ from api.deps import WebhookDeps, Webhooks
 from channels.base import Account, Channel, HttpAnswer, RawRequest, Shows
 from channels.registry import descriptor, load
 from portico.contracts import InboundEvent
-from portico.errors import NotFound, Refused, TooMany, Unavailable, Unreadable
+from portico.errors import NotFound, PorticoError, Refused
 
 router = APIRouter(tags=["webhooks"])
 
@@ -41,24 +41,29 @@ async def _receive(channel_name: str, account_name: str, request: Request, deps:
     if not described.webhook:
         raise NotFound("such a webhook")
     source = request.client.host if request.client else ""
-    deps.limits.check_source(source)
-    raw = RawRequest(
-        method=request.method,
-        path=request.url.path,
-        headers=dict(request.headers),
-        query=dict(request.query_params),
-        body=await read_body(request, limit_bytes=described.body_bytes),
-    )
     try:
+        deps.limits.check_source(source)
+        raw = await _raw(request, deps, limit_bytes=described.body_bytes)
         account = _account(deps, channel_name, account_name)
         ack = await _handle(load(channel_name), raw, account, deps)
-    except (Refused, Unreadable, Unavailable, TooMany) as error:
+    except PorticoError as error:
         if isinstance(error, Refused):
             deps.limits.failed(source)
         deps.metrics.events.labels(channel_name, error.code).inc()
         raise
     deps.metrics.ack_s.labels(channel_name).observe(time.perf_counter() - started)
     return Response(ack.body, status_code=ack.status, media_type=ack.media_type)
+
+
+async def _raw(request: Request, deps: WebhookDeps, *, limit_bytes: int) -> RawRequest:
+    limit_s = deps.settings.limits.request_timeout_s
+    return RawRequest(
+        method=request.method,
+        path=request.url.path,
+        headers=dict(request.headers),
+        query=dict(request.query_params),
+        body=await read_body(request, limit_bytes=limit_bytes, limit_s=limit_s),
+    )
 
 
 def _account(deps: WebhookDeps, channel: str, name: str) -> Account:

@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -47,11 +48,16 @@ class DataKey:
     def encrypt(self, plain: bytes, *, context: bytes = b"") -> bytes:
         """nonce (12 bytes) + AES-256-GCM ciphertext and tag; `context` is authenticated, not stored."""
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + AESGCM(self.secret).encrypt(nonce, plain, context)
+        return nonce + self._cipher.encrypt(nonce, plain, context)
 
     def decrypt(self, sealed: bytes, *, context: bytes = b"") -> bytes:
         """Raises `InvalidTag` where key, context or bytes are not the ones that were encrypted."""
-        return AESGCM(self.secret).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context)
+        return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context)
+
+    @cached_property
+    def _cipher(self) -> AESGCM:
+        """The key schedule is made once: payloads are small and many."""
+        return AESGCM(self.secret)
 
 
 class Keyring:

@@ -56,6 +56,8 @@ class Arrivals:
         if not answer.decision.obliges("offer_pairing"):
             return
         offered = await self._desk.steps.offer_pairing(turn_id, message)
+        if not offered.code:
+            return
         text = replies.text("pairing_code", decide.language_of(message), code=offered.code)
         await self._desk.say(
             Reply.of_text(text), turn_id=turn_id, actor=answer.actor, group=message.group, kind="pairing"

@@ -7,15 +7,17 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ChildWorkflowError, is_cancelled_exception
+from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from portico.contracts import Actor, ConversationRef, Envelope, Reply
     from portico.steps import DeadLetterInput, Delivered, DeliverInput, EgressQuestion, RememberInput
     from workflows import replies
-    from workflows.steps import Steps, new_id
+    from workflows.steps import Steps, cause_of, new_id
 
 CAUSE_LIMIT = 300
+STATUS = SearchAttributeKey.for_keyword("PorticoStatus")
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,23 @@ class Desk:
         delivered = await self.say(reply, turn_id=turn_id, actor=actor, group=group, slot=how.get("slot", ""))
         now = workflow.now().timestamp()
         answered = text if delivered.outcome == "sent" else ""
-        await self.steps.remember(memory.model_copy(update={"answered": answered, "answered_at": now}))
+        await self.remember(memory.model_copy(update={"answered": answered, "answered_at": now}))
         if delivered.outcome in ("refused", "held"):
             await self.bury(turn_id, code=f"delivery_{delivered.outcome}", cause=delivered.reason)
 
+    async def remember(self, given: RememberInput) -> None:
+        """A failure is kept, without a word to the person: they have their answer, and get it once."""
+        try:
+            await self.steps.remember(given)
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            code, cause = failure_of(error)
+            await self.bury(given.turn_id, code=code, cause=cause)
+
     async def bury(self, turn_id: str, *, code: str, cause: str, envelope: Envelope | None = None) -> None:
         """Keep a failure where a person finds it and can try it again."""
+        workflow.upsert_search_attributes([STATUS.value_set("attention")])
         await self.steps.record_dead_letter(
             DeadLetterInput(
                 conversation=self.conversation,
@@ -133,7 +146,7 @@ class Desk:
                     kind="notice",
                     slot="failed",
                 )
-        except ActivityError as error:
+        except FailureError as error:
             # The event stays in this history; the conversation goes on with the next one.
             if is_cancelled_exception(error):
                 raise
@@ -142,9 +155,7 @@ class Desk:
 
 def failure_of(error: BaseException) -> tuple[str, str]:
     """Code and short cause of a failure, from what the activity boundary gave; never its content."""
-    cause: BaseException | None = error
-    while isinstance(cause, ActivityError | ChildWorkflowError) and cause.cause is not None:
-        cause = cause.cause
+    cause = cause_of(error)
     code = getattr(cause, "type", None) or type(cause).__name__
-    message = getattr(cause, "message", "") if isinstance(error, ActivityError | ChildWorkflowError) else ""
+    message = getattr(cause, "message", "") if isinstance(error, FailureError) else ""
     return str(code), message or type(error).__name__

@@ -40,6 +40,9 @@ DELIVERY_PATIENCE = RetryPolicy(
 DELIVER_START_TO_CLOSE = timedelta(seconds=45)
 """Longer than the slowest platform call (30 s), so that an attempt ends by its own time-out, with a known end."""
 
+DELIVER_HEARTBEAT = timedelta(seconds=10)
+"""It beats every second while the platform thinks; a lost worker delays a reply by this and not by the above."""
+
 GENERATE_START_TO_CLOSE = timedelta(minutes=10)
 """A long answer of a slow local model; a lost worker is noticed by the heartbeat, not by this."""
 

@@ -11,7 +11,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ChildWorkflowError,
+    FailureError,
+    is_cancelled_exception,
+)
 
 with workflow.unsafe.imports_passed_through():
     from activities.authorize import AuthorizeSteps
@@ -67,15 +73,23 @@ async def step(
             retry_policy=options.LOCAL_ATTEMPTS,
             summary=summary,
         )
-    except ActivityError as error:
+    except FailureError as error:
         if is_cancelled_exception(error) or is_final(error):
             raise
     return await _patiently(activity, given, summary=summary, when_slow=when_slow)
 
 
-def is_final(error: ActivityError) -> bool:
+def is_final(error: FailureError) -> bool:
     """Whether trying the same step again is useless."""
-    return isinstance(error.cause, ApplicationError) and error.cause.non_retryable
+    cause = cause_of(error)
+    return isinstance(cause, ApplicationError) and cause.non_retryable
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What an activity raised. The SDK wraps it for a regular activity, and for a local one it does not."""
+    while isinstance(error, ActivityError | ChildWorkflowError) and error.cause is not None:
+        error = error.cause
+    return error
 
 
 async def _patiently(
@@ -202,6 +216,7 @@ class Steps:
                 given,
                 task_queue=options.queue(options.DELIVERY_QUEUE, split=self._split),
                 start_to_close_timeout=options.DELIVER_START_TO_CLOSE,
+                heartbeat_timeout=options.DELIVER_HEARTBEAT,
                 retry_policy=options.DELIVERY_PATIENCE,
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
                 summary=_summary(given.turn_id, f"deliver the {given.kind}"),

@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError, FailureError, TimeoutError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.authorize import AuthorizeSteps
@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from portico.contracts import Effect, ExecutionError, ExecutionResult, ExecutionStatus
     from portico.steps import ToolAnswer, ToolCall, ToolOutcome, ToolQuestion, ToolRunInput
     from workflows import options
-    from workflows.steps import new_id, step
+    from workflows.steps import cause_of, new_id, step
 
 GRACE = timedelta(seconds=5)
 
@@ -28,7 +28,7 @@ class ToolRun:
         started_at = workflow.now()
         try:
             result = await self._decide_and_execute(given)
-        except (ActivityError, asyncio.CancelledError) as error:
+        except (FailureError, asyncio.CancelledError) as error:
             result = _ended_badly(given, error)
         result = result.model_copy(update={"started_at": started_at, "ended_at": workflow.now()})
         await self._report(given, result)
@@ -93,7 +93,7 @@ def _refusal(given: ToolRunInput, answer: ToolAnswer) -> ExecutionResult | None:
 def _ended_badly(given: ToolRunInput, error: BaseException) -> ExecutionResult:
     if is_cancelled_exception(error):
         return _result(given, ExecutionStatus.CANCELLED, "cancelled", "stopped by a person")
-    cause = error.cause if isinstance(error, ActivityError) else None
+    cause = cause_of(error)
     if isinstance(cause, TimeoutError):
         return _result(given, ExecutionStatus.UNKNOWN, "interrupted", "it did not report its end")
     message = cause.message if isinstance(cause, ApplicationError) else "it failed"

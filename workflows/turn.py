@@ -100,7 +100,7 @@ class Turns:
         else:
             await self._reply(turn, plan.text)
         if self._stopped:
-            await self._desk.steps.remember(_memory(self._desk, turn))
+            await self._desk.remember(_memory(self._desk, turn))
 
     async def _plan(self, turn: QueuedTurn) -> tuple[Plan, str]:
         message = turn.message
@@ -172,7 +172,7 @@ class Turns:
         finally:
             if not started:
                 self._tools.pop(invocation_id, None)
-        await self._desk.steps.remember(_memory(self._desk, turn))
+        await self._desk.remember(_memory(self._desk, turn))
 
     async def _write(self, turn: QueuedTurn, *, language: str) -> None:
         slow = self._notice(turn)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import ssl
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -23,11 +20,12 @@ from console import mount as console
 from portico.clients.opa import PolicyClient
 from portico.clients.temporal import connect
 from portico.crypto import write_private
-from portico.errors import PorticoError
 from portico.home import Home
 from portico.logs import logger
 from portico.serve.foundation import Foundation, lay_foundation
 from portico.serve.listen import Listening
+from portico.serve.patience import patient
+from portico.serve.process import run, settle_memory
 from portico.settings import Settings
 from portico.storage.access import Access
 from portico.storage.blobs import BlobStore
@@ -133,6 +131,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        http=patient(settings.limits.request_timeout_s),
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_WITHIN_S,
         ws_max_size=2 * 1024 * 1024,
@@ -149,25 +148,13 @@ async def serve() -> None:
     """Run until SIGTERM or SIGINT."""
     ground = await lay_foundation()
     app = await make_edge(ground)
+    settle_memory()
     await uvicorn.Server(server_config(app, ground.settings)).serve()
     ground.database.close()
 
 
 def main() -> None:
-    import uvloop
-
-    status = 0
-    try:
-        uvloop.run(serve())
-    except PorticoError as error:
-        sys.stderr.write(f"portico api: {error.message}\n")
-        status = 1
-    except asyncio.CancelledError:
-        status = 0
-    sys.stderr.flush()
-    sys.stdout.flush()
-    # The SDK can crash at interpreter exit after correct work: nothing is left to do here.
-    os._exit(status)
+    run("api", serve())
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -29,12 +28,12 @@ from activities.understand import UnderstandSteps
 from portico.clients.llm import ModelRoutes
 from portico.clients.model_choice import SettingsFile
 from portico.clients.opa import PolicyClient
-from portico.clients.temporal import connect
+from portico.clients.temporal import connect, ensure_namespace
 from portico.clients.triton import UnderstandClient
 from portico.crypto import write_private
-from portico.errors import PorticoError
 from portico.logs import logger
 from portico.serve.foundation import Foundation, lay_foundation
+from portico.serve.process import run, settle_memory
 from portico.serve.upkeep import identify_accounts, prune_for_ever
 from portico.storage.blobs import BlobStore
 from portico.storage.dead_letters import DeadLetters
@@ -123,6 +122,8 @@ async def serve() -> None:
     ground = await lay_foundation()
     deps = make_deps(ground)
     client = await connect(ground.connections, ground.keyring)
+    if ground.settings.temporal.address:  # the embedded server is made ready by its supervisor
+        await ensure_namespace(client, ground.settings.temporal.retention_days)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -134,6 +135,7 @@ async def serve() -> None:
     async with make_worker(client, deps):
         write_private(ground.home.run / "worker.ready", str(os.getpid()).encode())
         log.info("worker.ready")
+        settle_memory()
         await stop.wait()
     for task in beside:
         task.cancel()
@@ -142,18 +144,7 @@ async def serve() -> None:
 
 
 def main() -> None:
-    import uvloop
-
-    status = 0
-    try:
-        uvloop.run(serve())
-    except PorticoError as error:
-        sys.stderr.write(f"portico worker: {error.message}\n")
-        status = 1
-    sys.stderr.flush()
-    sys.stdout.flush()
-    # The SDK can crash at interpreter exit after correct work: nothing is left to do here.
-    os._exit(status)
+    run("worker", serve())
 
 
 if __name__ == "__main__":
