@@ -23,6 +23,8 @@ def provide(uv: Path) -> None:
     if not wanted:
         return
     cache_directory().mkdir(parents=True, exist_ok=True)
+    for left in cache_directory().glob("go-*"):  # by a set-up that was killed; the caller holds the lock
+        shutil.rmtree(left, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix="go-", dir=cache_directory()))
     try:
         go = _go(uv, work, wanted)

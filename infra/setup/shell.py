@@ -15,6 +15,9 @@ from portico.embedded.binaries import cache_directory
 TAIL_LINES = 15
 
 
+_running: set[subprocess.Popen[bytes]] = set()
+
+
 class SetupFailed(Exception):
     """The set-up cannot go on; the message is what a person has to do."""
 
@@ -41,22 +44,32 @@ def run(command: Sequence[object], *, cwd: Path | None = None, env: Mapping[str,
     words = [str(word) for word in command]
     log_file().parent.mkdir(parents=True, exist_ok=True)
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             words,
             cwd=cwd,
             env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            check=False,
         )
     except OSError as error:
         raise SetupFailed(f"{words[0]} cannot be started: {error}") from error
-    output = done.stdout.decode(errors="replace")
+    _running.add(process)
+    try:
+        output = process.communicate()[0].decode(errors="replace")
+    finally:
+        _running.discard(process)
     with log_file().open("a") as log:
         log.write(f"$ {' '.join(words)}\n{output}\n")
-    if done.returncode != 0:
+    if process.returncode != 0:
         lines = "".join(f"\n    {line}" for line in output.splitlines()[-TAIL_LINES:])
         raise SetupFailed(f"{' '.join(words[:4])} … failed:{lines}\n  whole log: {log_file()}")
+
+
+def break_off() -> None:
+    """End what runs beside, because the whole has failed."""
+    for process in list(_running):
+        process.terminate()
 
 
 def output_of(command: Sequence[object]) -> str | None:

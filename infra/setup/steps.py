@@ -10,7 +10,7 @@ from pathlib import Path
 
 from infra.setup import environments as env
 from infra.setup import golang, interpreter, system
-from infra.setup.shell import SetupFailed, run, say, step
+from infra.setup.shell import SetupFailed, break_off, run, say, step
 from portico.embedded.binaries import CHECKOUT, cache_directory
 
 LINK_NAME = "portico"
@@ -57,7 +57,11 @@ def _prepare(*, dev: bool) -> None:
     uv = env.provide_uv([python])
     with ThreadPoolExecutor(max_workers=1) as beside:
         builds = beside.submit(golang.provide, uv)
-        _environments(todo, python, uv)
+        try:
+            _environments(todo, python, uv)
+        except SetupFailed:
+            break_off()
+            raise
         builds.result()
 
 

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from infra.setup import check, environments, golang, interpreter, steps, system
+from infra.setup import check, environments, golang, interpreter, shell, steps, system
 from infra.setup.shell import SetupFailed, run
 from portico.embedded.binaries import BINARIES, CHECKOUT, OPA, Binary
 
@@ -118,6 +119,16 @@ def test_a_failed_command_shows_its_last_lines_and_its_log(cache: Path) -> None:
     assert "the reason" in str(failed.value)
     assert str(cache / "setup.log") in str(failed.value)
     assert "the reason" in (cache / "setup.log").read_text()
+
+
+def test_what_runs_beside_is_broken_off(cache: Path) -> None:
+    with ThreadPoolExecutor(1) as beside:
+        sleeping = beside.submit(run, ("sleep", "600"))
+        while not shell._running:
+            time.sleep(0.01)
+        shell.break_off()
+        with pytest.raises(SetupFailed):
+            sleeping.result(timeout=10)
 
 
 def test_refuses_a_machine_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
