@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
@@ -70,7 +70,7 @@ class AttachmentsRoute(BodyRoute):
         return limits.body_bytes + int(limits.attachment_bytes * BASE64_GROWTH)
 
 
-def _again(body: bytes, receive: Callable[[], Coroutine[Any, Any, Message]]) -> Any:
+def _again(body: bytes, receive: Callable[[], Awaitable[Message]]) -> Callable[[], Awaitable[Message]]:
     """A `receive` that gives a body that was read before, then what still comes (the client leaving)."""
     left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

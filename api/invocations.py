@@ -14,6 +14,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from api.body import BodyRoute
 from api.deps import App, AppDeps, Person
 from api.intake import RPC_TIMEOUT, TASK_QUEUE
 from portico.contracts import Actor, ExecutionError, ExecutionResult, ExecutionStatus, ToolInvocation
@@ -22,7 +23,7 @@ from portico.ids import keyed_id
 from portico.steps import ToolRunInput
 from portico.storage.access import Principal
 
-router = APIRouter(tags=["tools"])
+router = APIRouter(tags=["tools"], route_class=BodyRoute)
 
 WORKFLOW = "ToolRun"
 ADMINS = ("owner", "admin")

@@ -3,7 +3,8 @@
 PorticoError                 code, http_status, retryable
 ├── BadInput                 what was sent cannot be used; sending it again will not help
 │   ├── Unreadable           not the shape that its platform documents
-│   └── TooLarge             over a documented limit
+│   ├── TooLarge             over a documented limit
+│   └── TooSlow              the rest of it did not come in time
 ├── Refused                  the sender could not prove who they are (one identical answer for every cause)
 ├── Forbidden                known, but not allowed
 ├── NotFound                 no such thing, or none that this person may see
@@ -50,6 +51,14 @@ class TooLarge(BadInput):
 
     def __init__(self, what: str, *, limit_bytes: int) -> None:
         super().__init__(f"{what} is larger than {limit_bytes} bytes")
+
+
+class TooSlow(BadInput):
+    code = "too_slow"
+    http_status = 408
+
+    def __init__(self, what: str, *, limit_s: float) -> None:
+        super().__init__(f"{what} did not arrive within {limit_s:g} s")
 
 
 class Refused(PorticoError):

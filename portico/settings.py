@@ -44,7 +44,10 @@ class LimitSettings(Table):
     messages_per_minute: int = Field(120, description="for each verified sender; 0 switches it off", ge=0)
     inbox_days: int = Field(14, description="how long repeats of an event are recognized", ge=1)
     attachment_bytes: int = Field(20 * MIB, description="largest attachment that is fetched and stored", ge=0)
-    request_timeout_s: float = Field(30, description="longest time that the edge gives a request", gt=0)
+    request_timeout_s: float = Field(
+        30, description="longest time in which a request's head, then its body, has to arrive", gt=0
+    )
+    waiting_after_s: float = Field(20, description="a turn this old is shown as waiting in the chat", gt=0)
 
 
 class RouteSettings(Table):
