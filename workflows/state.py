@@ -35,6 +35,7 @@ class OpenTool(Contract):
     actor: Actor
     language: str = "en"
     group: bool = False
+    envelope: Envelope | None = None
 
 
 class ConversationState(Contract):

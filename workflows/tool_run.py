@@ -17,6 +17,8 @@ with workflow.unsafe.imports_passed_through():
     from workflows.steps import cause_of, new_id, step
 
 GRACE = timedelta(seconds=5)
+STEP_FAILED, INTERRUPTED = "step_failed", "interrupted"
+"""Codes of results that are our own failure, not the tool's: the conversation keeps a dead letter of them."""
 
 
 @workflow.defn(name="ToolRun")
@@ -95,9 +97,9 @@ def _ended_badly(given: ToolRunInput, error: BaseException) -> ExecutionResult:
         return _result(given, ExecutionStatus.CANCELLED, "cancelled", "stopped by a person")
     cause = cause_of(error)
     if isinstance(cause, TimeoutError):
-        return _result(given, ExecutionStatus.UNKNOWN, "interrupted", "it did not report its end")
+        return _result(given, ExecutionStatus.UNKNOWN, INTERRUPTED, "it did not report its end")
     message = cause.message if isinstance(cause, ApplicationError) else "it failed"
-    return _result(given, ExecutionStatus.FAILED, "failed", message)
+    return _result(given, ExecutionStatus.FAILED, STEP_FAILED, message)
 
 
 def _result(given: ToolRunInput, status: ExecutionStatus, code: str, message: str) -> ExecutionResult:

@@ -23,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.decide import Plan, Way
     from workflows.desk import Apology, Desk
     from workflows.state import OpenTool, QueuedTurn
-    from workflows.tool_run import ToolRun
+    from workflows.tool_run import INTERRUPTED, STEP_FAILED, ToolRun
 
 
 class Turns:
@@ -72,7 +72,7 @@ class Turns:
         await self._desk.within_boundary(
             self._report(tool, outcome),
             turn_id=tool.turn_id,
-            envelope=None,
+            envelope=tool.envelope,
             apologize_to=Apology(tool.actor, tool.language, tool.group),
         )
         self._tools.pop(outcome.invocation_id, None)
@@ -90,6 +90,11 @@ class Turns:
             quotes=tool.quotes,
             slot="tool",
         )
+        error = outcome.result.error
+        if error is not None and error.code in (STEP_FAILED, INTERRUPTED):
+            await self._desk.bury(
+                tool.turn_id, code=f"tool_{error.code}", cause=error.message, envelope=tool.envelope
+            )
 
     async def _answer(self, turn: QueuedTurn) -> None:
         plan, language = await self._plan(turn)
@@ -158,6 +163,7 @@ class Turns:
             actor=turn.actor,
             language=language,
             group=message.group,
+            envelope=turn.envelope,
         )
         started = False
         try:
