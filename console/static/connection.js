@@ -178,7 +178,9 @@ export class Connection {
   _acked(frame) {
     clearTimeout(this._ackTimer);
     this._sending = null;
-    this._outbox.change(frame.id, { turn: frame.turn, attachments: [] });
+    const { attachments = [] } = this._outbox.all().find((message) => message.id === frame.id) ?? {};
+    const named = attachments.map(({ name, media_type }) => ({ name, media_type }));
+    this._outbox.change(frame.id, { turn: frame.turn, attachments: named });
     this._tell.changed();
     this._flush();
   }

@@ -48,7 +48,7 @@ export class Log {
     const seqs = new Set(lines.map((line) => line.seq).filter(Boolean));
     const texts = new Set(lines.filter((line) => !line.message_id && !line.seq).map(keyOfPlain));
     const others = this._lines.filter((line) => !ids.has(line.id) && !seqs.has(line.seq) && !texts.has(keyOfPlain(line)));
-    const taken = lines.map((line) => ({ ...line, id: line.message_id }));
+    const taken = lines.map((line) => ({ attachments: this._filesOf(line.message_id), ...line, id: line.message_id }));
     this._lines = [...others, ...taken].sort((one, other) => one.at - other.at || (one.seq ?? 0) - (other.seq ?? 0));
     for (const line of lines) if (line.role === "assistant") this._end(line.turn);
     for (const id of ids) this._settle(id);
@@ -128,6 +128,11 @@ export class Log {
   _onTheWay() {
     const known = new Set(this._lines.map((line) => line.id).filter(Boolean));
     return this._outbox.all().filter((message) => !known.has(message.id)).map((message) => ({ role: "user", ...message }));
+  }
+
+  _filesOf(id) {
+    if (!id) return [];
+    return [...this._lines, ...this._outbox.all()].find((line) => line.id === id)?.attachments ?? [];
   }
 
   _lineNode(line) {

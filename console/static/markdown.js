@@ -95,6 +95,7 @@ function list({ lines, at, depth }) {
     if (!match || match[2].at(-1) !== kind || RULE.test(lines[next])) break;
     const [inner, end] = itemLines(lines, next, match);
     if (inner.some((line, index) => blank(line) && index < inner.length - 1)) loose = true;
+    if (blank(lines[end - 1]) && ITEM.test(lines[end] ?? "")) loose = true;
     items.push(inner);
     next = end;
   }
@@ -171,7 +172,7 @@ const INLINE = [
   [/( {2,}|\\)\n */y, () => element("br")],
   [/(`+)(?!`)([\s\S]*?[^`])\1(?!`)/y, (match) => element("code", [codeSpan(match[2])])],
   [/<((?:https?:|mailto:)[^\s<>]*)>/iy, (match) => link(match[1], [match[1]])],
-  [/!?\[((?:[^[\]\\]|\\.|\[[^[\]]*\])*)\]\(\s*<?([^\s<>]*?)>?(?:\s+["'(][^"')]*["')])?\s*\)/y,
+  [/!?\[((?:[^[\]\\]|\\.|\[[^[\]]*\])*)\]\(\s*<?((?:[^\s<>()]|\([^\s<>()]*\))*)>?(?:\s+["'(][^"')]*["')])?\s*\)/y,
     (match, depth) => link(match[2], inline(match[1] || match[2], depth + 1))],
   [/(\*\*|__)(?=\S)([\s\S]*?\S)\1/y, (match, depth) => element("strong", inline(match[2], depth + 1)), wordBound],
   [/(\*|_)(?=[^\s*_])((?:\*\*[^*]+\*\*|[^*_]|(?<=\w)_(?=\w))*?[^\s*_])\1/y,

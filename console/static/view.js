@@ -23,7 +23,7 @@ export function userLine(line, { mark, actions }) {
   const files = (line.attachments ?? []).map((file) => fileChip(file.name || file.media_type));
   const bubble = make(
     "div",
-    { class: "bubble" },
+    { class: "bubble", title: clock(line.at) },
     make("span", { class: "unseen" }, `${word("you")}: `),
     make("div", { class: "said" }, line.text),
     files.length ? make("div", { class: "chips" }, ...files) : "",
@@ -33,7 +33,7 @@ export function userLine(line, { mark, actions }) {
 
 function userMeta(line, mark, actions) {
   if (mark === "sending" || mark === "kept") return make("p", { class: "meta" }, word(mark));
-  if (mark !== "failed") return make("p", { class: "meta" }, make("time", {}, clock(line.at)));
+  if (mark !== "failed") return "";
   return make(
     "p",
     { class: "meta" },
