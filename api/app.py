@@ -15,13 +15,14 @@ from api import (
     login,
     messages,
     pairing,
+    reference,
     webhooks,
 )
 from api.deps import AppDeps, WebhookDeps
-from api.errors import add_error_handlers
+from api.errors import PROBLEMS, add_error_handlers
 from api.headers import SecurityHeaders
 
-WEBHOOK_ROUTERS: tuple[APIRouter, ...] = (webhooks.router, health.router)
+WEBHOOK_ROUTERS: tuple[APIRouter, ...] = (webhooks.router, health.router, reference.router)
 APP_ROUTERS: tuple[APIRouter, ...] = (
     chat.router,
     messages.router,
@@ -38,7 +39,14 @@ APP_ROUTERS: tuple[APIRouter, ...] = (
 
 def make_app(webhook_deps: WebhookDeps, app_deps: AppDeps | None, *, version: str) -> FastAPI:
     """With `app_deps` the whole edge, without them the webhooks alone."""
-    app = FastAPI(title="Portico", version=version, redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPI(
+        title="Portico",
+        version=version,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        responses=PROBLEMS,
+    )
     app.state.webhooks = webhook_deps
     app.state.deps = app_deps
     for router in WEBHOOK_ROUTERS:

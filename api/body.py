@@ -10,15 +10,16 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
-from api.deps import app_deps, principal_of
+from api.deps import app_deps, principal_of, webhook_deps
 from portico.errors import TooLarge, TooSlow
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 BASE64_GROWTH = 4 / 3
 
 
-async def read_body(request: Request, *, limit_bytes: int, limit_s: float) -> bytes:
+async def read_body(request: Request, *, limit_bytes: int) -> bytes:
     """The whole body. Raises `TooLarge` as soon as the declared or the real size is over the limit, `TooSlow`."""
+    limit_s = webhook_deps(request).settings.limits.request_timeout_s
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit_bytes:
         raise TooLarge("the request body", limit_bytes=limit_bytes)
@@ -50,10 +51,7 @@ class BodyRoute(APIRoute):
             if not self.body_field:
                 return await parse_and_handle(request)
             await principal_of(request)
-            limits = app_deps(request).settings.limits
-            body = await read_body(
-                request, limit_bytes=self.limit_bytes(request), limit_s=limits.request_timeout_s
-            )
+            body = await read_body(request, limit_bytes=self.limit_bytes(request))
             return await parse_and_handle(Request(request.scope, _again(body, request.receive)))
 
         return guarded

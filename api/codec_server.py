@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from temporalio.api.common.v1 import Payload, Payloads
 
 from api.body import read_body
-from api.deps import App, AppDeps, Owner
+from api.deps import App, Owner
 from portico.codec import EncryptionCodec, RefusedPayload
 from portico.errors import Unreadable
 
@@ -32,18 +32,17 @@ async def decode(request: Request, deps: App, person: Owner) -> Response:
     async def convert(payloads: Sequence[Payload]) -> list[Payload]:
         return [_opened(codec, payload) for payload in payloads]
 
-    return await _converted(request, deps, convert)
+    return await _converted(request, convert)
 
 
 @router.post("/codec/encode")
 async def encode(request: Request, deps: App, person: Owner) -> Response:
     """Payloads as Temporal may store them."""
-    return await _converted(request, deps, EncryptionCodec(deps.keyring).encode)
+    return await _converted(request, EncryptionCodec(deps.keyring).encode)
 
 
-async def _converted(request: Request, deps: AppDeps, convert: Convert) -> Response:
-    limit_s = deps.settings.limits.request_timeout_s
-    body = await read_body(request, limit_bytes=BODY_LIMIT, limit_s=limit_s)
+async def _converted(request: Request, convert: Convert) -> Response:
+    body = await read_body(request, limit_bytes=BODY_LIMIT)
     try:
         given = json_format.Parse(body, Payloads())
     except (json_format.ParseError, UnicodeDecodeError) as error:

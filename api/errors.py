@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -14,6 +15,22 @@ from portico.logs import logger
 
 MEDIA_TYPE = "application/problem+json"
 UNAVAILABLE_RETRY_S = 2
+
+_PROBLEM_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "code"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+    },
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "Not possible", "content": {MEDIA_TYPE: {"schema": _PROBLEM_SCHEMA}}},
+    "5XX": {"description": "Not possible now", "content": {MEDIA_TYPE: {"schema": _PROBLEM_SCHEMA}}},
+}
+"""What every route may answer, for the OpenAPI document."""
 
 log = logger("edge")
 

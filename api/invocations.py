@@ -29,6 +29,10 @@ WORKFLOW = "ToolRun"
 ADMINS = ("owner", "admin")
 
 IdempotencyKey = Annotated[str | None, Header(max_length=255)]
+ENDED: dict[int | str, dict[str, Any]] = {
+    200: {"model": ExecutionResult, "description": "It ended within `wait_s`"}
+}
+
 Wait = Annotated[float, Query(ge=0, le=60)]
 
 
@@ -63,7 +67,7 @@ async def list_tools(deps: App, person: Person) -> list[ToolInfo]:
     ]
 
 
-@router.post("/v1/invocations", status_code=202)
+@router.post("/v1/invocations", status_code=202, responses=ENDED)
 async def invoke(
     body: ToolInvocation,
     response: Response,
@@ -84,7 +88,7 @@ async def invoke(
     return result or _running(invocation_id, body.tool_name)
 
 
-@router.post("/v1/tools/{name}/invocations", status_code=202)
+@router.post("/v1/tools/{name}/invocations", status_code=202, responses=ENDED)
 async def invoke_named(
     name: str,
     body: Parameters,

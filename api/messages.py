@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import uuid
 from typing import Annotated, Any
 
@@ -54,7 +53,12 @@ class MessageAnswer(BaseModel):
     reply: dict[str, Any] | None = None
 
 
-@router.post("/v1/messages", status_code=202, response_model_exclude_none=True)
+@router.post(
+    "/v1/messages",
+    status_code=202,
+    response_model_exclude_none=True,
+    responses={200: {"model": MessageAnswer, "description": "With the reply"}},
+)
 async def post_message(
     body: MessageBody, response: Response, deps: App, person: Person, wait_s: float = Query(0, ge=0, le=60)
 ) -> MessageAnswer:
@@ -98,7 +102,7 @@ async def _stored(deps: AppDeps, attachments: list[AttachmentBody]) -> tuple[Att
     for attachment in attachments:
         try:
             content = base64.b64decode(attachment.data, validate=True)
-        except binascii.Error:
+        except ValueError:  # not base64, or not even ASCII
             raise BadInput("an attachment's data is not base64") from None
         if len(content) > deps.settings.limits.attachment_bytes:
             raise TooLarge("an attachment", limit_bytes=deps.settings.limits.attachment_bytes)

@@ -23,13 +23,15 @@ _ACKNOWLEDGING: set[asyncio.Task[None]] = set()
 """Tasks are held here while they run: the loop itself keeps only weak references."""
 
 
-@router.api_route("/webhooks/{channel}", methods=["POST", "GET"])
+@router.get("/webhooks/{channel}", response_class=Response)
+@router.post("/webhooks/{channel}", response_class=Response)
 async def receive_default(channel: str, request: Request, deps: Webhooks) -> Response:
     """A platform's webhook for the account `default`."""
     return await _receive(channel, "default", request, deps)
 
 
-@router.api_route("/webhooks/{channel}/{account}", methods=["POST", "GET"])
+@router.get("/webhooks/{channel}/{account}", response_class=Response)
+@router.post("/webhooks/{channel}/{account}", response_class=Response)
 async def receive(channel: str, account: str, request: Request, deps: Webhooks) -> Response:
     """A platform's webhook for a named account."""
     return await _receive(channel, account, request, deps)
@@ -43,7 +45,7 @@ async def _receive(channel_name: str, account_name: str, request: Request, deps:
     source = request.client.host if request.client else ""
     try:
         deps.limits.check_source(source)
-        raw = await _raw(request, deps, limit_bytes=described.body_bytes)
+        raw = await _raw(request, limit_bytes=described.body_bytes)
         account = _account(deps, channel_name, account_name)
         ack = await _handle(load(channel_name), raw, account, deps)
     except PorticoError as error:
@@ -55,14 +57,13 @@ async def _receive(channel_name: str, account_name: str, request: Request, deps:
     return Response(ack.body, status_code=ack.status, media_type=ack.media_type)
 
 
-async def _raw(request: Request, deps: WebhookDeps, *, limit_bytes: int) -> RawRequest:
-    limit_s = deps.settings.limits.request_timeout_s
+async def _raw(request: Request, *, limit_bytes: int) -> RawRequest:
     return RawRequest(
         method=request.method,
         path=request.url.path,
         headers=dict(request.headers),
         query=dict(request.query_params),
-        body=await read_body(request, limit_bytes=limit_bytes, limit_s=limit_s),
+        body=await read_body(request, limit_bytes=limit_bytes),
     )
 
 
