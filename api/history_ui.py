@@ -1,27 +1,36 @@
 """`/temporal/`: the history UI, behind the owner's session and for reading only.
 
-The UI server listens on loopback without authentication. What passes here are reads; an action (terminate,
-signal, reset) would be an effect without a decision of policy, so it is refused.
+The UI server listens on loopback without authentication. What passes here are reads, and the queries with which
+the page asks for a workflow's details and stack; an action (terminate, signal, reset) would be an effect without
+a decision of policy, so it is refused.
 """
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import AsyncIterator
 
 import httpx2
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 
+from api.body import read_body
 from api.deps import App, AppDeps, Owner
 from portico.connections import part_address
-from portico.errors import Unavailable
+from portico.errors import NotFound, Unavailable
 
 router = APIRouter(tags=["history"])
 
 SETTINGS_PATH = "api/v1/settings"
+QUERIES = ("__temporal_workflow_metadata", "__stack_trace", "__enhanced_stack_trace")
+QUERY_PATH = re.compile(rf"api/v1/namespaces/[^/]+/workflows/[^/]+/query/(?:{'|'.join(QUERIES)})")
+QUERY_BODY_LIMIT = 64 * 1024
+UPSTREAM_CSRF = secrets.token_hex(16)
 KEPT_REQUEST_HEADERS = (
+    "content-type",
     "accept",
     "accept-encoding",
     "accept-language",
@@ -45,7 +54,19 @@ async def history(request: Request, deps: App, person: Owner, path: str = "") ->
     """Pass a read on to the UI server."""
     if path == SETTINGS_PATH:
         return await _settings(request, deps)
-    upstream = await _open(request, deps, path)
+    return await _passed_on(await _open(request, deps, path))
+
+
+@router.post("/temporal/{path:path}", include_in_schema=False)
+async def query(request: Request, deps: App, person: Owner, path: str) -> Response:
+    """Pass a query of the page on: it asks, and changes nothing."""
+    if not QUERY_PATH.fullmatch(path):
+        raise HTTPException(405, "the history is for reading")
+    body = await read_body(request, limit_bytes=QUERY_BODY_LIMIT)
+    return await _passed_on(await _open(request, deps, path, body=body))
+
+
+async def _passed_on(upstream: httpx2.Response) -> Response:
     headers = {
         key: value for key, value in upstream.headers.items() if key.lower() not in DROPPED_ANSWER_HEADERS
     }
@@ -72,15 +93,21 @@ async def _settings(request: Request, deps: AppDeps) -> Response:
     return Response(orjson.dumps(settings), media_type="application/json")
 
 
-async def _open(request: Request, deps: AppDeps, path: str) -> httpx2.Response:
+async def _open(request: Request, deps: AppDeps, path: str, *, body: bytes | None = None) -> httpx2.Response:
     address = part_address(deps.home, "temporal-ui")
     if address is None:
         raise Unavailable("the history UI", "it runs elsewhere")
     headers = {name: request.headers[name] for name in KEPT_REQUEST_HEADERS if name in request.headers}
-    url = httpx2.URL(f"http://{address}/temporal/{path}", query=request.url.query.encode())
+    if body is not None:
+        # The UI server's own defence against forged requests; the edge has its own, before this.
+        headers |= {"cookie": f"_csrf={UPSTREAM_CSRF}", "x-csrf-token": UPSTREAM_CSRF}
+    try:
+        url = httpx2.URL(f"http://{address}/temporal/{path}", query=request.url.query.encode())
+    except httpx2.InvalidURL:
+        raise NotFound("such a page") from None
     try:
         return await _client(request).send(
-            _client(request).build_request("GET", url, headers=headers), stream=True
+            _client(request).build_request(request.method, url, headers=headers, content=body), stream=True
         )
     except httpx2.TransportError as error:
         raise Unavailable("the history UI", type(error).__name__) from error

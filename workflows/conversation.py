@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from datetime import datetime
+from typing import Any
 
 from temporalio import workflow
 
@@ -18,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows import options
     from workflows.arrivals import Arrivals
     from workflows.desk import Desk
-    from workflows.state import ConversationState, OpenTool, QueuedTurn, SeenKeys
+    from workflows.state import ConversationState, OpenTool, QueuedTurn, SeenKeys, read_envelope
     from workflows.steps import Steps
     from workflows.turn import Turns
 
@@ -62,9 +63,9 @@ class Conversation:
         workflow.continue_as_new(self._state())
 
     @workflow.signal
-    def receive(self, envelope: Envelope) -> None:
-        """An event of the platform, stored the moment that this signal is."""
-        self._inbox.append(envelope)
+    def receive(self, envelope: Any) -> None:
+        """An event of the platform, stored the moment that this signal is: an `Envelope`, of any release."""
+        self._inbox.append(read_envelope(envelope))
 
     @workflow.signal
     def tool_finished(self, outcome: ToolOutcome) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from portico.contracts import Actor, Contract, ConversationRef, Envelope, Message
 from portico.ids import dedup_digest
@@ -49,6 +50,17 @@ class ConversationState(Contract):
     outcomes: tuple[ToolOutcome, ...] = ()
     seen: str = Field("", description="base64 of the last deduplication digests, 16 bytes each, oldest first")
     turns: int = 0
+
+
+def read_envelope(given: Any) -> Envelope:
+    """What cannot be read as an envelope becomes the body of one: `normalize` keeps it as a dead letter.
+
+    The SDK drops a signal that does not fit the type of its handler, so the type is read here.
+    """
+    try:
+        return Envelope.model_validate(given)
+    except ValidationError:
+        return Envelope(body=[given])
 
 
 class SeenKeys:

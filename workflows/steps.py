@@ -66,12 +66,12 @@ async def step(
 ) -> Any:
     """Run a step as a local activity; where its part is away, wait for it as a regular one."""
     try:
+        # No summary here: the history UI shows none for local activities, and each is one more payload to encrypt.
         return await workflow.execute_local_activity_method(
             activity,
             given,
             schedule_to_close_timeout=options.LOCAL_SCHEDULE_TO_CLOSE,
             retry_policy=options.LOCAL_ATTEMPTS,
-            summary=summary,
         )
     except FailureError as error:
         if is_cancelled_exception(error) or is_final(error):
