@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from portico.contracts import Actor, Message, MessageKind, Reply, ToolInvocation
@@ -50,8 +50,9 @@ class Turns:
                 apologize_to=Apology(turn.actor, language, turn.message.group),
             )
         finally:
+            # No call of the workflow's here: a run that is evicted passes this outside of its event loop.
             self._current = self._writing = None
-            workflow.set_current_details(f"turn {turn.turn_id[:8]} was the last")
+        workflow.set_current_details(f"turn {turn.turn_id[:8]} was the last")
 
     async def stop(self, actor: Actor) -> bool:
         """Cancel what this person started: the running turn and open tools. True where there was something."""
@@ -265,7 +266,7 @@ async def _cancel(invocation_id: str) -> None:
     """Ask a tool run to stop. One that has just ended cannot be cancelled any more: its report is on its way."""
     try:
         await workflow.get_external_workflow_handle(invocation_id).cancel()
-    except Exception as error:
+    except FailureError as error:
         if is_cancelled_exception(error):
             raise
         workflow.logger.info("tool.not_cancelled", extra={"invocation": invocation_id})

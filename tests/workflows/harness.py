@@ -190,6 +190,22 @@ class World:
         received = load("telegram").receive(request, self.ground.accounts.get("telegram", account))
         await self.intake.store_all(received.events)
 
+    async def pair(self, sender: int, *, role: str = "member") -> None:
+        """Let a Telegram user in; groups hear paired people only."""
+        people, now = self.deps.people, time.time()
+        code = await people.offer_code("telegram", "default", str(sender), "Ada", str(sender), now=now)
+        await people.approve(code, role=role, now=now)
+
+    async def say_in_group(self, text: str, *, group: int, sender: int) -> dict[str, Any]:
+        update = self.telegram.text(text, chat=group, sender=sender)
+        update["message"]["chat"] = {"id": group, "type": "group", "title": "Friends"}
+        if f"@{BOT}" in text:
+            offset = text.index(f"@{BOT}")
+            mention = {"type": "mention", "offset": offset, "length": len(BOT) + 1}
+            update["message"]["entities"] = [mention]
+        await self.tell(update)
+        return update
+
     async def say_on_web(self, text: str, *, conversation: str) -> Stored:
         event = web.event(
             id=uuid.uuid4().hex, conversation=conversation, text=text, person_id=self.owner, locale="en"
