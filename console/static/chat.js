@@ -114,7 +114,7 @@ class Chat {
   _takeReply(frame) {
     const known = this._log.knows(frame.turn);
     this._waiting.delete(frame.turn);
-    if (!known && this._composer.stopping) this._log.stopped();
+    if (!known && this._composer.takeStop()) this._log.stopped();
     this._log.reply(frame);
     this._drawer.loadSoon();
     // Said in another window, or by a program: the words that this answers are not here yet.

@@ -7,7 +7,8 @@ import { word } from "./words.js";
 // A frame may have 1 MiB, and base64 makes four bytes of three.
 const FILES_LIMIT_BYTES = 700 * 1024;
 const FILES_LIMIT = 10;
-const STOP_SHOWN_MS = 5000;
+const STOP_AGAIN_MS = 5000;
+const STOP_WITHIN_MS = 60000;
 const $ = (id) => document.getElementById(id);
 
 export class Composer {
@@ -15,7 +16,6 @@ export class Composer {
     this._say = say;
     this._stop = stop;
     this._files = [];
-    this._running = false;
     this._stoppedAt = 0;
     $("composer").addEventListener("submit", (event) => this._submit(event));
     $("send").onclick = (event) => this._submit(event);
@@ -42,14 +42,16 @@ export class Composer {
     if (matchMedia("(hover: hover)").matches) $("text").focus();
   }
 
-  get stopping() {
-    return Date.now() - this._stoppedAt < STOP_SHOWN_MS;
+  // True once after a stop was asked for: the next reply that answers nobody's words is its own.
+  takeStop() {
+    const asked = Date.now() - this._stoppedAt < STOP_WITHIN_MS;
+    this._stoppedAt = 0;
+    return asked;
   }
 
   set running(running) {
-    this._running = running;
     $("stop").hidden = !running;
-    $("stop").disabled = this.stopping;
+    $("stop").disabled = Date.now() - this._stoppedAt < STOP_AGAIN_MS;
   }
 
   _askToStop() {

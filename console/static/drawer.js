@@ -52,8 +52,8 @@ export class Drawer {
 
   _draw() {
     const names = this._found.map((one) => one.name);
-    const missing = [this._current, MAIN].filter((name, index, all) => !names.includes(name) && all.indexOf(name) === index);
-    const shown = [...missing.map((name) => ({ name })), ...this._found];
+    const missing = names.includes(this._current) ? [] : [{ name: this._current }];
+    const shown = [...missing, ...this._found];
     $("conversations").replaceChildren(...shown.map((one) => this._item(one)));
   }
 

@@ -50,7 +50,10 @@ export class Log {
     const others = this._lines.filter((line) => !ids.has(line.id) && !seqs.has(line.seq) && !texts.has(keyOfPlain(line)));
     const taken = lines.map((line) => ({ attachments: this._filesOf(line.message_id), ...line, id: line.message_id }));
     this._lines = [...others, ...taken].sort((one, other) => one.at - other.at || (one.seq ?? 0) - (other.seq ?? 0));
-    for (const line of lines) if (line.role === "assistant") this._end(line.turn);
+    for (const line of lines) {
+      if (line.role === "assistant") this._end(line.turn);
+      else if (line.text.trim() === "/stop") this._endBefore(line.at);
+    }
     for (const id of ids) this._settle(id);
     this.draw();
   }
@@ -87,7 +90,7 @@ export class Log {
 
   // After `/stop` nothing more is said by the turns that ran.
   stopped() {
-    for (const turn of this.running) this._end(turn);
+    this._endBefore(Infinity);
     this.draw();
   }
 
@@ -164,6 +167,10 @@ export class Log {
     const follow = this.nearEnd();
     change();
     if (follow) this.toEnd();
+  }
+
+  _endBefore(at) {
+    for (const message of this._outbox.all()) if (message.turn && message.at <= at) this._end(message.turn);
   }
 
   _end(turn) {

@@ -1,24 +1,23 @@
-"""Takes the pictures of the chat page: `python docs/images/make.py` beside a running Portico (`make up`)."""
+"""Takes the pictures of the chat page, on a stack of its own: `python docs/images/make.py`."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import time
-import urllib.request
+import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from portico.home import Home
+from tests.e2e.conftest import CHROMIUM, login_path
+from tests.support import RunningStack
 
 HERE = Path(__file__).parent
-CHROMIUM = "/usr/bin/chromium"
-PHONE = {"width": 375, "height": 720}
-DESKTOP = {"width": 1120, "height": 720}
+PHONE = ViewportSize(width=375, height=800)
+DESKTOP = ViewportSize(width=1120, height=760)
+BEFORE = ("Say hello", "What is (19 + 23) * 7?", "What day is it in Sydney?")
 ASKED = {
     "en": ("What time is it in Tokyo?", "What is 17 × 23?", "What can you do?"),
     "zh": ("东京现在几点？", "17 × 23 等于多少？", "你能做什么？"),
@@ -26,46 +25,46 @@ ASKED = {
 
 
 def main() -> None:
-    home = Home.from_environment()
-    url = "http://" + json.loads(home.parts.read_bytes())["api"]["address"]
-    key = home.cli_key.read_text().strip()
-    with sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
+        stack = RunningStack(Path(home))
+        stack.start()
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        take(browser, login(url, key), "chat.png", ASKED["en"], locale="en-US", viewport=DESKTOP)
-        take(
-            browser,
-            login(url, key),
-            "chat-zh-phone.png",
-            ASKED["zh"],
-            locale="zh-CN",
-            viewport=PHONE,
-            color_scheme="dark",
-            is_mobile=True,
-        )
-        browser.close()
+        try:
+            take_desktop(browser, stack)
+            take_phone(browser, stack)
+        finally:
+            browser.close()
+            stack.stop()
 
 
-def take(browser: Browser, link: str, name: str, asked: tuple[str, ...], **options: object) -> None:
-    page = browser.new_context(device_scale_factor=2, **options).new_page()  # type: ignore[arg-type]
-    page.goto(link)
-    page.goto(page.url.split("#")[0] + f"#picture-{int(time.time())}")
+def take_desktop(browser: Browser, stack: RunningStack) -> None:
+    page = browser.new_page(locale="en-US", viewport=DESKTOP, device_scale_factor=2)
+    page.goto(stack.url + login_path(stack))
+    for number, text in enumerate(BEFORE):
+        ask(page, stack, f"before-{number}", (text,))
+    ask(page, stack, "picture", ASKED["en"])
+    page.screenshot(path=HERE / "chat.png")
+
+
+def take_phone(browser: Browser, stack: RunningStack) -> None:
+    page = browser.new_page(
+        locale="zh-CN", viewport=PHONE, device_scale_factor=2, color_scheme="dark", is_mobile=True
+    )
+    page.goto(stack.url + login_path(stack))
+    ask(page, stack, "phone", ASKED["zh"])
+    page.screenshot(path=HERE / "chat-zh-phone.png")
+
+
+def ask(page: Page, stack: RunningStack, name: str, asked: tuple[str, ...]) -> None:
+    page.goto(f"{stack.url}/#{name}")
     page.reload()
-    expect(page.locator("html[data-ready]")).to_be_attached()
+    expect(page.locator("html[data-ready]")).to_be_attached(timeout=15_000)
     for number, text in enumerate(asked):
         page.locator("#text").fill(text)
         page.keyboard.press("Enter")
         expect(page.locator(".line.reply:not(.draft)")).to_have_count(number + 1, timeout=30_000)
-    expect(page.locator("#title")).to_have_text(asked[0])
-    page.screenshot(path=HERE / name)
-
-
-def login(url: str, key: str) -> str:
-    request = urllib.request.Request(
-        f"{url}/v1/login-links", method="POST", headers={"Authorization": f"Bearer {key}"}
-    )
-    with urllib.request.urlopen(request) as response:
-        return url + str(json.load(response)["path"])
+    expect(page.locator("#title")).to_have_text(asked[0], timeout=10_000)
 
 
 if __name__ == "__main__":

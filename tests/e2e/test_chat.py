@@ -36,6 +36,23 @@ def test_a_reload_shows_what_was_said(open_chat: OpenChat) -> None:
     assert chat.page.locator(".bubble").all_inner_texts() == before
 
 
+def test_a_long_conversation_is_shown_from_its_end_and_read_back_to_its_beginning(
+    open_chat: OpenChat,
+) -> None:
+    chat = open_chat("long")
+    for number in range(28):
+        chat.say(f"What is {number} + 100?")
+    expect(chat.replies).to_have_count(28, timeout=60_000)
+    chat.page.reload()
+    chat.wait_ready()
+    expect(chat.page.locator(".line")).to_have_count(50)
+    expect(chat.replies.last).to_be_in_viewport()
+    chat.page.locator("#earlier").click()
+    expect(chat.page.locator(".line")).to_have_count(56)
+    assert chat.said == [f"What is {number} + 100?" for number in range(28)]
+    expect(chat.page.locator("#earlier")).to_be_hidden()
+
+
 def test_each_reply_leads_to_its_history(open_chat: OpenChat) -> None:
     """The history UI opens with the person's session, and shows the steps and what they were given."""
     chat = open_chat("story")
@@ -44,8 +61,9 @@ def test_each_reply_leads_to_its_history(open_chat: OpenChat) -> None:
         chat.page.locator(".history").first.click()
     story = opened.value
     expect(story.get_by_text("Conversation", exact=True).first).to_be_visible(timeout=20_000)
-    # Decoded for the owner: the workflow's input is readable here and nowhere else.
+    # Decoded for the owner: input and summaries are readable here and nowhere else.
     expect(story.get_by_text('"channel"').first).to_be_visible(timeout=20_000)
+    expect(story.get_by_text("deliver the reply").first).to_be_visible(timeout=20_000)
 
 
 def test_conversations_are_listed_and_kept_apart(open_chat: OpenChat) -> None:

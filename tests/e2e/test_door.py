@@ -29,6 +29,11 @@ def test_without_a_session_nothing_is_behind_the_page(stack: RunningStack, path:
     assert response.status_code == 401
 
 
+def test_without_a_session_no_payload_is_decoded(stack: RunningStack) -> None:
+    response = httpx2.post(stack.url + "/codec/decode", json={"payloads": []})
+    assert response.status_code == 401
+
+
 def test_a_forged_session_opens_no_socket_of_nicegui(stack: RunningStack) -> None:
     socket = "/console/_nicegui_ws/socket.io/?EIO=4&transport=polling"
     forged = httpx2.get(stack.url + socket, headers={"cookie": "portico_session=forged"})

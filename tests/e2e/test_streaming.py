@@ -51,3 +51,10 @@ def test_a_reply_is_seen_while_it_is_written_and_can_be_stopped(model: FakeOpenA
     expect(chat.page.locator(".draft")).to_have_count(0, timeout=15_000)
     expect(chat.page.locator("#stop")).to_be_hidden()
     model.wait_until(lambda: model.open_streams == 0, what="the stream to be broken off")
+
+    chat.page.reload()
+    chat.wait_ready()
+    expect(chat.replies.first).to_be_visible()
+    expect(chat.page.locator("#stop")).to_be_hidden()
+    expect(chat.page.locator(".draft")).to_have_count(0)
+    assert chat.said[:2] == [QUESTION, "Write me a very long poem about windows, please"]
