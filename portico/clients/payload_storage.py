@@ -17,7 +17,8 @@ from portico.connections import Connections
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-THRESHOLD_BYTES = 256 * 1024
+THRESHOLD_BYTES = 96 * 1024
+"""Over the largest signal (64 KiB), below what a run may carry into the next one's history (100 KB)."""
 REGION = "us-east-1"
 _THREADS = 4
 
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 def payload_storage(connections: Connections) -> ExternalStorage:
-    """What the data converter needs to keep payloads over 256 KiB out of Temporal's database."""
+    """What the data converter needs to keep large payloads out of Temporal's database."""
     driver = S3StorageDriver(_Boto3Client(connections), connections.bucket)
     return ExternalStorage(drivers=[driver], payload_size_threshold=THRESHOLD_BYTES)
 

@@ -56,8 +56,8 @@ def s3_server(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def temporal_server(folder: Path) -> Iterator[int]:
-    """Temporal's dev server on a file; yields its port."""
+def temporal_server(folder: Path, *dynamic_config: str) -> Iterator[int]:
+    """Temporal's dev server on a file, with `KEY=VALUE` of its dynamic config; yields its port."""
     port, ui, http, metrics = (free_port() for _ in range(4))
     command = (
         *(str(Path(sys.executable).with_name("temporal")), "server", "start-dev", "--headless"),
@@ -71,6 +71,7 @@ def temporal_server(folder: Path) -> Iterator[int]:
             "error",
         ),
         *("--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"),
+        *(part for value in dynamic_config for part in ("--dynamic-config-value", value)),
     )
     with _running(command, port, {"HOME": str(folder)}):
         yield port

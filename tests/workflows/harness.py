@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,7 +34,7 @@ from api.intake import Intake, Stored
 from channels import registry, web
 from channels.base import RawRequest
 from channels.registry import load
-from portico.clients.temporal import connect
+from portico.clients.temporal import connect, ensure_namespace
 from portico.connections import connect_to
 from portico.contracts import ConversationRef, Envelope
 from portico.crypto import open_keyring
@@ -286,11 +286,14 @@ def make_ground(stack: RunningStack, home: Home, settings: Settings) -> Foundati
     if not home.models.exists():
         home.models.symlink_to(stack.home.models)
     keyring = open_keyring(home)
+    connections = connect_to(stack.settings, stack.home)
+    if settings.temporal.address:
+        connections = replace(connections, temporal=settings.temporal.address)
     return Foundation(
         home=home,
         settings=settings,
         keyring=keyring,
-        connections=connect_to(stack.settings, stack.home),
+        connections=connections,
         database=Database.open(home, keyring),
         resolve=str,
         accounts=registry.accounts(settings, str),
@@ -298,11 +301,17 @@ def make_ground(stack: RunningStack, home: Home, settings: Settings) -> Foundati
 
 
 @asynccontextmanager
-async def open_world(stack: RunningStack, root: Path, **tables: Any) -> AsyncIterator[World]:
-    """Everything but a worker."""
+async def open_world(
+    stack: RunningStack, root: Path, *, temporal: str = "", **tables: Any
+) -> AsyncIterator[World]:
+    """Everything but a worker. `temporal`: the address of another server than the stack's."""
+    if temporal:
+        tables["temporal"] = {"address": temporal}
     with FakeTelegram() as telegram, FakeOpenAI() as model:
         ground = make_ground(stack, Home(root), settings_for(telegram, model, **tables))
         client = await connect(ground.connections, ground.keyring)
+        if temporal:
+            await ensure_namespace(client, 1)
         world = World(ground, client, telegram, model)
         world.owner = await world.deps.people.ensure_owner()
         try:

@@ -62,6 +62,26 @@ async def test_continues_as_new_twice_with_a_tool_and_a_queue_open(world: World)
     assert await world.letters(chat) == []
 
 
+async def test_what_is_carried_stays_small_in_the_history_however_long_the_queue(world: World) -> None:
+    chat = world.new_chat()
+    fault = await hold_a_turn(world, chat)
+    await world.say("/first", chat=chat)
+    await fault.reached.wait()
+    for number in range(20):
+        await world.say(f"/nothing{number} " + "长" * 4_000, chat=chat)
+    await queued(world, chat, 21)
+    before = await world.run_id(chat)
+    await world.handle(chat).signal("renew")
+    fault.released.set()
+    await world.renewed(chat, before)
+    run = world.client.get_workflow_handle(world.id_of(chat), run_id=before)
+    (*_, last) = [event async for event in run.fetch_history_events()]
+    carried = last.workflow_execution_continued_as_new_event_attributes.input
+    assert 0 < carried.ByteSize() < 100_000
+    replies = await world.replies(chat, 21)
+    assert [one.text.split("/nothing")[1].split(".")[0] for one in replies[1:]] == list(map(str, range(20)))
+
+
 async def test_a_tool_that_ends_while_its_conversation_renews_is_reported_once(world: World) -> None:
     chat = world.new_chat()
     world.gate.open.clear()
