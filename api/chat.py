@@ -19,7 +19,7 @@ from starlette.websockets import WebSocketState
 
 from api.conversations import MAIN, Replies, history_url, replies_of, reply_frame, turn_of_row, workflow_of
 from api.deps import AppDeps, app_deps, principal_of
-from api.messages import AttachmentBody, MessageBody, accept, next_update
+from api.messages import STOP, AttachmentBody, MessageBody, accept, next_update
 from portico.errors import BadInput, PorticoError, TooMany
 from portico.storage.access import Principal
 
@@ -128,7 +128,7 @@ class ChatSession:
             self._unanswered.setdefault(answer.turn, time.monotonic())
             await self._socket.send_json({"type": "ack", "id": said.id, "turn": answer.turn})
         elif kind == "stop":
-            body = MessageBody(id=uuid.uuid4().hex, conversation=self._conversation, text="/stop")
+            body = MessageBody(id=uuid.uuid4().hex, conversation=self._conversation, text=STOP)
             await accept(self._deps, self._person, body)
         elif kind != "hello":
             raise BadInput("a frame's type is 'message' or 'stop'")

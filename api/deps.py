@@ -54,6 +54,7 @@ class AppDeps:
     connections: Connections
     temporal: Client
     intake: Intake
+    limits: Limits
     metrics: Metrics
     access: Access
     people: People

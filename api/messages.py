@@ -23,6 +23,7 @@ router = APIRouter(tags=["messages"], route_class=AttachmentsRoute)
 
 TEXT_LIMIT = 32_000
 POLL_S = 2.0
+STOP = "/stop"
 
 MessageId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
 
@@ -77,6 +78,12 @@ async def accept(deps: AppDeps, person: Principal, body: MessageBody) -> Message
         raise BadInput("a message needs a text or an attachment")
     message_id = body.id or uuid.uuid4().hex
     chat = chat_of(person, body.conversation)
+    workflow_id = workflow_of(deps, person, body.conversation)
+    known = await deps.inbox.turn_of(workflow_id, web.dedup_key(message_id)) if body.id else None
+    if known is None:
+        # A stop has room of its own: it has to get through when too much was said.
+        lane = "stop" if body.text.strip() == STOP else "said"
+        deps.limits.check_sender(f"web:{person.person_id}:{lane}")
     event = web.event(
         id=message_id,
         conversation=chat,
@@ -85,8 +92,6 @@ async def accept(deps: AppDeps, person: Principal, body: MessageBody) -> Message
         locale=body.locale,
         attachments=await _stored(deps, body.attachments),
     )
-    workflow_id = workflow_of(deps, person, body.conversation)
-    known = await deps.inbox.turn_of(workflow_id, event.dedup_keys[0]) if body.id else None
     turn = known or (await deps.intake.store(event)).turn_id
     return MessageAnswer(
         id=message_id,

@@ -51,14 +51,15 @@ async def make_edge(ground: Foundation) -> FastAPI:
     blobs = BlobStore(ground.connections, ground.keyring)
     metrics = Metrics()
     intake = Intake(temporal, ground.keyring, blobs, signal_bytes=settings.limits.signal_bytes)
+    limits = Limits(
+        failed_per_minute=settings.limits.failed_verifications_per_minute,
+        messages_per_minute=settings.limits.messages_per_minute,
+    )
     webhook_deps = WebhookDeps(
         settings=settings,
         accounts=ground.accounts,
         intake=intake,
-        limits=Limits(
-            failed_per_minute=settings.limits.failed_verifications_per_minute,
-            messages_per_minute=settings.limits.messages_per_minute,
-        ),
+        limits=limits,
         metrics=metrics,
     )
     app_deps = AppDeps(
@@ -68,6 +69,7 @@ async def make_edge(ground: Foundation) -> FastAPI:
         connections=ground.connections,
         temporal=temporal,
         intake=intake,
+        limits=limits,
         metrics=metrics,
         access=Access(ground.database),
         people=People(ground.database, ground.keyring),

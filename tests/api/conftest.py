@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import httpx2
@@ -54,6 +55,7 @@ class EdgeStack:
         self.telegram = telegram
         self.receiver = receiver
         self._sources = itertools.count(2)
+        self._keys: dict[str, str] = {}
 
     @property
     def url(self) -> str:
@@ -74,15 +76,22 @@ class EdgeStack:
         headers = {"Authorization": f"Bearer {key or self.owner_key}"}
         return httpx2.Client(base_url=self.url, headers=headers, trust_env=False, timeout=70)
 
-    def browser(self, client: httpx2.Client) -> httpx2.Client:
+    @contextmanager
+    def browser(self, client: httpx2.Client) -> Iterator[httpx2.Client]:
         """The same person with a session's cookie instead of a key."""
         link = client.post("/v1/login-links").json()["path"]
-        signed_in = httpx2.Client(base_url=self.url, trust_env=False, timeout=20)
-        assert signed_in.get(link).status_code == 303
-        return signed_in
+        with httpx2.Client(base_url=self.url, trust_env=False, timeout=20) as signed_in:
+            assert signed_in.get(link).status_code == 303
+            yield signed_in
 
     def key(self, role: str, name: str = "of a test") -> str:
         return self.database(lambda database: Access(database).create_key(role, name))
+
+    def key_of(self, name: str) -> str:
+        """The key of a person who exists for one test only, and has its limits for itself."""
+        if name not in self._keys:
+            self._keys[name] = self.key("member", name)
+        return self._keys[name]
 
     def database(self, work: Callable[[Database], Awaitable[Answer]]) -> Answer:
         """Work on the stack's database beside the running processes."""
@@ -147,6 +156,13 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeStack]:
 @pytest.fixture
 def owner(edge: EdgeStack) -> Iterator[httpx2.Client]:
     with edge.person() as client:
+        yield client
+
+
+@pytest.fixture
+def person(edge: EdgeStack) -> Iterator[httpx2.Client]:
+    """Somebody with a key of their own, whose limits nobody else uses up."""
+    with edge.person(edge.key("member", "somebody")) as client:
         yield client
 
 

@@ -116,7 +116,9 @@ def test_a_connection_that_says_nothing_is_given_up(edge: EdgeStack) -> None:
 def test_a_second_head_that_never_ends_is_given_up(edge: EdgeStack) -> None:
     with connection(edge) as open_socket:
         open_socket.sendall(b"GET /healthz HTTP/1.1\r\nhost: edge\r\n\r\n")
-        assert open_socket.recv(4096).startswith(b"HTTP/1.1 200 ")
+        answer = b""
+        while b'"ok"' not in answer:
+            answer += open_socket.recv(4096)
         open_socket.sendall(b"GET /healthz HTTP/1.1\r\n")
         assert drip(open_socket, b"a") == b""
 

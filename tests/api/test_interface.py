@@ -36,7 +36,7 @@ def test_answers_are_as_described(edge: EdgeStack) -> None:
     operations = [found.ok() for found in described.get_all_operations() if isinstance(found, Ok)]
     assert len(operations) > 15
     for operation in operations:
-        _try(operation, edge.owner_key)
+        _try(operation, edge.key("owner", "of the examples"))
 
 
 def _try(operation: APIOperation[Any, Any, Any, Any], key: str) -> None:
