@@ -88,22 +88,32 @@ class Intake:
 
     async def signal(self, conversation: ConversationRef, envelope: Envelope) -> None:
         try:
-            await self._temporal.start_workflow(
-                WORKFLOW,
-                {"conversation": conversation.model_dump(mode="json"), "split_queues": self._split_queues},
-                id=conversation.id,
-                task_queue=TASK_QUEUE,
-                start_signal="receive",
-                start_signal_args=[envelope],
-                search_attributes=TypedSearchAttributes(
-                    [SearchAttributePair(CHANNEL, conversation.channel), SearchAttributePair(STATUS, "open")]
-                ),
-                rpc_timeout=RPC_TIMEOUT,
-            )
+            # The call's own limit does not count while a client that was never connected connects.
+            async with asyncio.timeout(RPC_TIMEOUT.total_seconds() + 1):
+                await self._temporal.start_workflow(
+                    WORKFLOW,
+                    {
+                        "conversation": conversation.model_dump(mode="json"),
+                        "split_queues": self._split_queues,
+                    },
+                    id=conversation.id,
+                    task_queue=TASK_QUEUE,
+                    start_signal="receive",
+                    start_signal_args=[envelope],
+                    search_attributes=TypedSearchAttributes(
+                        [
+                            SearchAttributePair(CHANNEL, conversation.channel),
+                            SearchAttributePair(STATUS, "open"),
+                        ]
+                    ),
+                    rpc_timeout=RPC_TIMEOUT,
+                )
         except RPCError as error:
             if error.status in AWAY:
                 raise Unavailable("Temporal", error.status.name.lower(), retry_after_s=2) from error
             raise Misconfigured(f"Temporal refuses events: {error.status.name.lower()}") from error
+        except TimeoutError as error:
+            raise Unavailable("Temporal", "no answer in time", retry_after_s=2) from error
         except RuntimeError as error:
             # The SDK's bridge, where the client was never connected: an edge that started while Temporal was away.
             raise Unavailable("Temporal", "no connection", retry_after_s=2) from error
