@@ -69,7 +69,15 @@ class Desk:
             )
 
     async def answer(
-        self, text: str, *, turn_id: str, actor: Actor, group: bool, memory: RememberInput, **how: str
+        self,
+        text: str,
+        *,
+        turn_id: str,
+        actor: Actor,
+        group: bool,
+        memory: RememberInput,
+        envelope: Envelope | None = None,
+        **how: str,
     ) -> None:
         """Say a text and remember both sides. What the platform refused for good becomes a dead letter."""
         reply = Reply.of_text(text, quotes=how.get("quotes", ""), written_by=how.get("written_by", ""))
@@ -78,7 +86,8 @@ class Desk:
         answered = text if delivered.outcome == "sent" else ""
         await self.remember(memory.model_copy(update={"answered": answered, "answered_at": now}))
         if delivered.outcome in ("refused", "held"):
-            await self.bury(turn_id, code=f"delivery_{delivered.outcome}", cause=delivered.reason)
+            code = f"delivery_{delivered.outcome}"
+            await self.bury(turn_id, code=code, cause=delivered.reason, envelope=envelope)
 
     async def remember(self, given: RememberInput) -> None:
         """A failure is kept, without a word to the person: they have their answer, and get it once."""

@@ -88,6 +88,7 @@ class Turns:
             actor=tool.actor,
             group=tool.group,
             memory=memory,
+            envelope=tool.envelope,
             quotes=tool.quotes,
             slot="tool",
         )
@@ -137,6 +138,7 @@ class Turns:
             actor=turn.actor,
             group=turn.message.group,
             memory=_memory(self._desk, turn),
+            envelope=turn.envelope,
             quotes=quotes,
             written_by=written_by,
         )
