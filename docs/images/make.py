@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.e2e.conftest import CHROMIUM, login_path
+from tests.e2e.conftest import chromium, login_path
 from tests.support import RunningStack
 
 HERE = Path(__file__).parent
@@ -29,7 +29,7 @@ def main() -> None:
         stack = RunningStack(Path(home))
         stack.start()
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=arguments)
         try:
             take_desktop(browser, stack)
             take_phone(browser, stack)

@@ -62,6 +62,17 @@ def test_the_worker_killed_in_the_middle_delays_and_loses_nothing(
     _each_once(chat, "worker", ["1 + 1", "6 + 6", "7 + 7"])
 
 
+def test_what_cannot_be_stored_now_is_kept_and_stored_later(stack: RunningStack, open_chat: OpenChat) -> None:
+    chat = open_chat("engine")
+    chat.ask("What is 1 + 1?")
+    stack.kill("temporal")
+    chat.say("What is 8 + 8?")
+    chat.say("What is 9 + 9?")
+    stack.wait_ready("temporal", timeout_s=60)
+    expect(chat.replies).to_have_count(3, timeout=60_000)
+    _each_once(chat, "engine", ["1 + 1", "8 + 8", "9 + 9"])
+
+
 @pytest.mark.long
 def test_a_part_that_does_not_answer_is_told_after_twenty_seconds(
     stack: RunningStack, open_chat: OpenChat
