@@ -2,7 +2,7 @@
 
 JSON frames. Client: `{"type":"hello","after":SEQ,"conversation":NAME|null}` first, then
 `{"type":"message","id":UUID,"text":…}` and `{"type":"stop"}`. Server: `hello`, `ack{id,turn}` (the message is
-stored), `status{turn,state}`, `delta{turn,text,offset}`, `reply{seq,turn,parts}`, `error{code,detail}`.
+stored), `status{turn,state}`, `delta{turn,text,offset}`, `reply{seq,turn,parts}`, `error{code,detail,id?}`.
 A client resumes with the last sequence number it has; a message sent again with the same id is one turn.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections import deque
 from typing import Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
@@ -86,6 +87,7 @@ class ChatSession:
         self._after = hello.after
         self._workflow_id = workflow_id
         self._unanswered: dict[str, float] = {}
+        self._answered: deque[str] = deque(maxlen=REMEMBERED_TURNS)
         self._told: set[str] = set()
 
     async def run(self) -> None:
@@ -111,13 +113,14 @@ class ChatSession:
 
     async def _read(self) -> None:
         while True:
+            frame: dict[str, Any] = {}
             try:
                 frame = await _frame(self._socket)
                 await self._handle(frame)
             except ValidationError as error:
-                await self._error(BadInput(f"a frame cannot be read: {error.errors()[0]['msg']}"))
+                await self._error(BadInput(f"a frame cannot be read: {error.errors()[0]['msg']}"), frame)
             except PorticoError as error:
-                await self._error(error)
+                await self._error(error, frame)
 
     async def _handle(self, frame: dict[str, Any]) -> None:
         kind = frame.get("type")
@@ -125,7 +128,8 @@ class ChatSession:
             said = Said.model_validate(frame)
             body = _body(said, self._conversation)
             answer = await accept(self._deps, self._person, body)
-            self._unanswered.setdefault(answer.turn, time.monotonic())
+            if answer.turn not in self._answered:  # a fast reply can overtake its own ack
+                self._unanswered.setdefault(answer.turn, time.monotonic())
             await self._socket.send_json({"type": "ack", "id": said.id, "turn": answer.turn})
         elif kind == "stop":
             body = MessageBody(id=uuid.uuid4().hex, conversation=self._conversation, text=STOP)
@@ -136,6 +140,7 @@ class ChatSession:
     async def _write(self, replies: Replies) -> None:
         while True:
             for row in await replies.unread():
+                self._answered.append(turn_of_row(row))
                 self._unanswered.pop(turn_of_row(row), None)
                 await self._socket.send_json({"type": "reply", **reply_frame(row)})
             await self._forward(await next_update(replies.updates))
@@ -155,8 +160,11 @@ class ChatSession:
                 self._told.add(turn)
                 await self._socket.send_json({"type": "status", "turn": turn, "state": "waiting"})
 
-    async def _error(self, error: PorticoError) -> None:
+    async def _error(self, error: PorticoError, given: dict[str, Any]) -> None:
+        """Names the message that it is about, where the frame had one."""
         frame: dict[str, Any] = {"type": "error", "code": error.code, "detail": error.message}
+        if isinstance(given.get("id"), str):
+            frame["id"] = given["id"][:MESSAGE_ID_LENGTH]
         if isinstance(error, TooMany):
             frame["retry_after_s"] = error.retry_after_s
         await self._socket.send_json(frame)

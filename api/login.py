@@ -31,8 +31,10 @@ class Me(BaseModel):
 
 @router.get("/login", include_in_schema=False)
 async def login(token: str, request: Request, deps: App) -> Response:
-    """Trade a one-time token for a session. A used or old one is refused like any other."""
+    """Trade a one-time token for a session. A used or old one is refused; a browser is shown to the door."""
     session = await deps.access.redeem_login(token)
+    if session is None and "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/", status_code=303)
     if session is None:
         raise Refused("login link")
     response = RedirectResponse("/", status_code=303)
