@@ -56,7 +56,9 @@ def said(text: str = "hello", **more: Any) -> Envelope:
     return Envelope(dedup_keys=(f"telegram:default:{update['update_id']}",), body=update)
 
 
-@pytest.mark.parametrize("body", [None, "words", 5, [], {}, {"update_id": 1, "message": {"text": 5}}], ids=str)
+@pytest.mark.parametrize(
+    "body", [None, "words", 5, [], {}, {"update_id": 1, "message": {"text": 5}}], ids=str
+)
 async def test_refuses_what_it_does_not_understand(normalize: Any, body: Any) -> None:
     with pytest.raises(Unreadable):
         await normalize(given(Envelope(dedup_keys=("k",), body=body)))

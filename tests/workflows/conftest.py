@@ -12,9 +12,7 @@ from tests.workflows.harness import World, open_world
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(
-    inner_stack: RunningStack, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
+async def shared(inner_stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     async with open_world(inner_stack, tmp_path_factory.mktemp("world")) as world, world.worker():
         yield world
 

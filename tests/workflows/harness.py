@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 from temporalio.client import Client, WorkflowHandle
@@ -54,7 +54,6 @@ from tests.workflows.faults import Faults
 SECRET = "secret-of-the-tests"
 BOT = "portico_test_bot"
 WAIT_S = 20.0
-T = TypeVar("T")
 
 
 def settings_for(telegram: FakeTelegram, model: FakeOpenAI, **tables: Any) -> Settings:
@@ -156,7 +155,7 @@ class World:
     # --- people ---------------------------------------------------------------------------------------
 
     def new_chat(self) -> int:
-        return next(self._chats)
+        return int(next(self._chats))
 
     def id_of(self, chat: int | str, *, account: str = "default", channel: str = "telegram") -> str:
         return self.intake.conversation_id(channel=channel, account=account, chat=str(chat))
@@ -221,9 +220,11 @@ class World:
     async def replies(self, chat: int, count: int = 1, *, timeout_s: float = WAIT_S) -> list[Sent]:
         return list(
             await self.telegram.until(
-                lambda: [one for one in self.telegram.messages if one.chat == str(chat)][: count or None]
-                if len(self.telegram.texts(chat)) >= count
-                else [],
+                lambda: (
+                    [one for one in self.telegram.messages if one.chat == str(chat)][: count or None]
+                    if len(self.telegram.texts(chat)) >= count
+                    else []
+                ),
                 timeout_s=timeout_s,
                 what=f"{count} replies in chat {chat}; there are {self.telegram.texts(chat)}",
             )
@@ -246,9 +247,9 @@ class World:
 
     async def letter(self, chat: int | str, **where: str) -> DeadLetter:
         """The only dead letter of a conversation, once it is there."""
-        found = await eventually(lambda: self.letters(chat, **where), what="a dead letter")
-        assert len(found) == 1, found
-        return found[0]
+        await eventually(lambda: self.letters(chat, **where), what="a dead letter")
+        (found,) = await self.letters(chat, **where)
+        return found
 
     async def turns(self, chat: int, **where: str) -> int:
         return int(await self.handle(chat, **where).query("turns"))
@@ -263,17 +264,15 @@ class World:
             now = await self.run_id(chat, **where)
             return now if now != before else ""
 
-        return await eventually(other, what="a new run")
+        return str(await eventually(other, what="a new run"))
 
 
-async def eventually(
-    true: Callable[[], Awaitable[T] | T], *, timeout_s: float = WAIT_S, what: str = "the state"
-) -> T:
+async def eventually(true: Callable[[], Any], *, timeout_s: float = WAIT_S, what: str = "the state") -> Any:
     """What `true` gives, once it is true: for states that tell nobody when they change."""
     end = time.monotonic() + timeout_s
     while True:
         found = true()
-        value: T = await found if isinstance(found, Awaitable) else found
+        value = await found if isinstance(found, Awaitable) else found
         if value:
             return value
         assert time.monotonic() < end, f"{what} did not come within {timeout_s} s"

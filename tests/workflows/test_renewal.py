@@ -19,8 +19,10 @@ async def queued(world: World, chat: int, count: int) -> None:
     """So many messages of the chat have passed the policy."""
     here = world.ref_of(chat)
     await eventually(
-        lambda: len([c for c in world.faults.called("authorize_inbound") if c.given.conversation == here])
-        >= count
+        lambda: (
+            len([c for c in world.faults.called("authorize_inbound") if c.given.conversation == here])
+            >= count
+        )
     )
 
 

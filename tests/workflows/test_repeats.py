@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.dead_letters import KeptEvent
+from portico.steps import KeptEvent
 from tests.workflows.harness import World, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -111,7 +111,9 @@ async def test_a_large_event_travels_as_a_blob(world: World) -> None:
     update["message"]["newer"] = "x" * 200_000
     await world.tell(update)
     assert "42" in (await world.replies(chat))[0].text
-    (call,) = [one for one in world.faults.called("normalize") if one.given.conversation == world.ref_of(chat)]
+    (call,) = [
+        one for one in world.faults.called("normalize") if one.given.conversation == world.ref_of(chat)
+    ]
     assert call.given.envelope.body_blob is not None
     assert call.given.envelope.body is None
 

@@ -66,5 +66,3 @@ def test_what_is_no_envelope_becomes_the_body_of_one() -> None:
     assert read_envelope("words") == Envelope(body=["words"])
     assert read_envelope({"dedup_keys": 5}) == Envelope(body=[{"dedup_keys": 5}])
     assert read_envelope({"body": 1, "schema": 2}).schema_version == 2
-
-

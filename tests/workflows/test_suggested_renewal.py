@@ -55,6 +55,8 @@ async def test_a_run_stays_near_the_size_at_which_the_server_suggests_renewal(hu
     await world.replies(chat, MESSAGES)
     sizes = []
     async for run in world.client.list_workflows(f"WorkflowId = '{world.id_of(chat)}'"):
-        sizes.append((await world.client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()).events)
+        sizes.append(
+            (await world.client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()).events
+        )
     assert len(sizes) >= 2
     assert max(map(len, sizes)) < 150
