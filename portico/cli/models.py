@@ -1,4 +1,4 @@
-"""`portico models`: which language models are used, which were found on this machine, and choosing one."""
+"""`portico models`: language models, used and found; and the models that Triton serves, trained and measured."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from typing import Annotated
 
 import typer
 
+from portico.cli.models_intents import rollback, train_intents
 from portico.cli.output import print_json, print_table
 from portico.clients.model_choice import adopt
-from portico.clients.model_servers import Offer, find_models
+from portico.clients.model_servers import Offer, find_models, places
 from portico.connections import part_address
 from portico.errors import Misconfigured, NotFound
 from portico.home import Home
 from portico.settings import Settings, load_settings, settings_path
 
 app = typer.Typer(no_args_is_help=True, help="language models", add_completion=False)
+
+app.command("train-intents")(train_intents)
+app.command("rollback")(rollback)
 
 LOOK_S = 1.0
 """A person who asks can wait longer than a start can."""
@@ -81,7 +85,8 @@ def _offers(home: Home, settings: Settings) -> tuple[Offer, ...]:
     ours = {settings.port, settings.grpc_port}
     if edge := part_address(home, "api"):
         ours.add(int(edge.rpartition(":")[2]))
-    return asyncio.run(find_models(skip_ports=frozenset(ours), timeout_s=LOOK_S))
+    servers = places(settings.models.ports)
+    return asyncio.run(find_models(skip_ports=frozenset(ours), servers=servers, timeout_s=LOOK_S))
 
 
 def _not_offered(name: str, offers: dict[str, Offer]) -> NotFound | Misconfigured:

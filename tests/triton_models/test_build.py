@@ -36,9 +36,9 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Runs the builder as `portico up` does, with a cache of this module's own."""
     cache = tmp_path_factory.mktemp("cache")
 
-    def run(home: Path, *, cache: Path = cache) -> subprocess.CompletedProcess[str]:
+    def run(home: Path, *options: str, cache: Path = cache) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [PYTHON, "-m", "triton_models.build", "--home", home],
+            [PYTHON, "-m", "triton_models.build", "--home", home, *options],
             cwd=CHECKOUT,
             env=os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
@@ -185,3 +185,59 @@ def test_says_in_one_line_what_it_cannot_do(build: Build, tmp_path: Path) -> Non
     assert done.returncode == 1
     assert done.stderr.startswith("models: cannot build: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def served(home: Path) -> tuple[str, str]:
+    """The version that Triton is told to serve, and the head that the file of actions names."""
+    config = (home / "models" / "understand" / "config.pbtxt").read_text()
+    return config.rpartition("version_policy")[2].strip(), intents(home)["version"]
+
+
+def test_each_head_is_a_version_and_one_can_go_back(build: Build, home: Path, tmp_path: Path) -> None:
+    build(tmp_path)
+    first = served(tmp_path)
+    assert first[0] == "{ specific { versions: [ 1 ] } }"
+    (tmp_path / "intents").mkdir()
+    (tmp_path / "intents" / "coffee.yaml").write_text(OWN)
+    assert build(tmp_path, "--retrain").returncode == 0
+    second = served(tmp_path)
+    assert second[0] == "{ specific { versions: [ 2 ] } }"
+    assert second[1] != first[1]
+
+    assert build(tmp_path, "--rollback").returncode == 0
+
+    assert served(tmp_path) == first
+    assert "coffee" in intents(tmp_path)["intents"]  # the head before may still answer
+    assert "up to date" in build(tmp_path).stdout  # the next start stays with it
+    assert build(tmp_path, "--retrain").returncode == 0
+    assert served(tmp_path) == second  # the same examples are the same version
+
+
+def test_going_back_further_than_there_are_versions_is_refused(
+    build: Build, home: Path, tmp_path: Path
+) -> None:
+    build(tmp_path)
+    before = served(tmp_path)
+
+    done = build(tmp_path, "--rollback")
+
+    assert done.returncode == 1
+    assert done.stderr == "models: cannot build: there is no version of the intents before version 1\n"
+    assert served(tmp_path) == before
+
+
+def test_a_damaged_version_is_not_gone_back_to(build: Build, home: Path, tmp_path: Path) -> None:
+    build(tmp_path)
+    (tmp_path / "intents").mkdir()
+    (tmp_path / "intents" / "coffee.yaml").write_text(OWN)
+    build(tmp_path, "--retrain")
+    before = served(tmp_path)
+    head = tmp_path / "models" / "understand" / "1" / "head.npz"
+    head.unlink()
+    head.write_bytes(b"damaged")
+
+    done = build(tmp_path, "--rollback")
+
+    assert done.returncode == 1
+    assert str(head) in done.stderr
+    assert served(tmp_path) == before

@@ -1,0 +1,75 @@
+"""Loads and unloads models in a running Triton, with the key that its restricted doors ask for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from portico.clients.triton import OPTIONS, PART
+from portico.errors import Misconfigured, Unavailable
+
+HEADER = "triton-grpc-protocol-portico-admin"
+LOAD_S = 120.0
+"""A language model takes long to read; a sentence encoder a second."""
+
+
+class TritonAdmin:
+    """One for each process and event loop. Every call waits until Triton has done it."""
+
+    def __init__(self, address: str, key: str) -> None:
+        self._client = InferenceServerClient(address, channel_args=OPTIONS)
+        self._headers = {HEADER: key}
+
+    async def load(self, name: str) -> None:
+        """Load a model, or take over what changed of a loaded one.
+
+        The version before answers until the new one can. Raises `Misconfigured` with Triton's reason when
+        the model cannot be loaded: what was served before is still served then.
+        """
+        try:
+            await self._client.load_model(name, headers=self._headers, client_timeout=LOAD_S)
+        except InferenceServerException as error:
+            raise _translated(name, error) from error
+
+    async def unload(self, name: str) -> None:
+        try:
+            await self._client.unload_model(name, headers=self._headers, client_timeout=LOAD_S)
+        except InferenceServerException as error:
+            raise _translated(name, error) from error
+
+    async def ready(self, name: str) -> bool:
+        """Whether a version of the model is loaded and answers."""
+        try:
+            return bool(await self._client.is_model_ready(name, client_timeout=2.0))
+        except InferenceServerException:
+            return False
+
+    async def alive(self) -> bool:
+        """Whether there is a Triton at all."""
+        try:
+            return bool(await self._client.is_server_live(client_timeout=2.0))
+        except InferenceServerException:
+            return False
+
+    async def loaded(self) -> list[str]:
+        """Names of the models that are ready."""
+        try:
+            index: dict[str, Any] = await self._client.get_model_repository_index(
+                headers=self._headers, client_timeout=10.0, as_json=True
+            )
+        except InferenceServerException as error:
+            raise _translated("the list of models", error) from error
+        return [str(model["name"]) for model in index.get("models", []) if model.get("state") == "READY"]
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _translated(name: str, error: InferenceServerException) -> Misconfigured | Unavailable:
+    """Triton gives one status for a model that fails and for a wrong request; away is another."""
+    if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"):
+        return Unavailable(PART, str(error.status()))
+    reason = " ".join(str(error.message()).split())[:400]
+    return Misconfigured(f"Triton did not take {name}: {reason}")
