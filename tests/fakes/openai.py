@@ -44,9 +44,13 @@ class Said:
 
 
 class FakeOpenAI(FakeServer):
-    def __init__(self, *, models: list[str] | None = None, api_key: str = "", port: int = 0) -> None:
+    def __init__(
+        self, *, models: list[str] | None = None, api_key: str = "", port: int = 0, owned_by: str = "tests"
+    ) -> None:
         super().__init__(port=port)
         self.models = models or ["tiny"]
+        self.owned_by = owned_by
+        self.listed = 0
         self.api_key = api_key
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -74,11 +78,13 @@ class FakeOpenAI(FakeServer):
         app.router.add_post("/v1/chat/completions", self._chat)
 
     async def _models(self, request: web.Request) -> web.Response:
+        self.listed += 1
         return web.json_response(
             {
                 "object": "list",
                 "data": [
-                    {"id": name, "object": "model", "created": 0, "owned_by": "tests"} for name in self.models
+                    {"id": name, "object": "model", "created": 0, "owned_by": self.owned_by}
+                    for name in self.models
                 ],
             }
         )
@@ -126,6 +132,7 @@ class FakeOpenAI(FakeServer):
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         self.open_streams += 1
+        self.changed()
         try:
             await self._deltas(request, response, body, answer)
         except (ConnectionError, asyncio.CancelledError):
