@@ -87,13 +87,14 @@ class RunningStack:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(timeout=60)
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Another `portico` command on this home."""
         command = (sys.executable, "-m", "portico.cli.main", *arguments)
         return subprocess.run(
             command,
             cwd=CHECKOUT,
             env=self.environment(),
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=60,

@@ -66,9 +66,12 @@ async def _told(client: Client, event: HistoryEvent, names: dict[int, str]) -> E
         marker = event.marker_recorded_event_attributes
         if marker.marker_name != LOCAL_ACTIVITY:
             return None
-        data = await _decoded(client, marker.details["data"].payloads)
+        if "result" not in marker.details:
+            return None  # it failed
+        # Which activity it was is the SDK's own note; what it gave is a payload like any other.
+        note = json.loads(marker.details["data"].payloads[0].data)
         content = await _decoded(client, marker.details["result"].payloads)
-        return Event(event.event_id, "answered", str(data[0]["activity_type"]), content)
+        return Event(event.event_id, "answered", str(note["activity_type"]), content)
     return None
 
 
