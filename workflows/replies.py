@@ -56,6 +56,10 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "I have your message and am waiting for a part of me to come back. Nothing is lost.",
         "zh": "已收到你的消息，正在等待我的一个组件恢复。消息不会丢失。",
     },
+    "writing": {
+        "en": "I am still at it: the model takes its time, or is away. `/stop` ends it.",
+        "zh": "仍在处理：模型需要更多时间，或暂时不可用。发送 `/stop` 可以停止。",
+    },
     "pairing_code": {
         "en": (
             "I do not know you yet. Your pairing code is **{code}**. "

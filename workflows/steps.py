@@ -6,8 +6,8 @@ activity with unlimited retries: that is where a turn waits for a part, while ti
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from temporalio import workflow
@@ -58,13 +58,34 @@ with workflow.unsafe.imports_passed_through():
     from workflows import options
 
 Answer = TypeVar("Answer")
-Slow = Callable[[], Awaitable[None]]
+
+
+class GivenUp(Exception):
+    """A person stopped the turn while it waited for a part that is away."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How a turn waits: whom to tell when it takes long, and how to learn that nobody waits any more."""
+
+    tell: Callable[[], Awaitable[None]]
+    given_up: Callable[[], bool]
+
+    async def wait_for(self, handle: workflow.ActivityHandle[Any]) -> None:
+        """Returns when it is done, or given up. The activity itself goes on."""
+        try:
+            await workflow.wait_condition(
+                lambda: handle.done() or self.given_up(), timeout=options.NOTICE_AFTER
+            )
+        except TimeoutError:
+            await self.tell()
+            await workflow.wait_condition(lambda: handle.done() or self.given_up())
 
 
 async def step(
-    activity: Callable[..., Awaitable[Any]], given: Any, *, summary: str, when_slow: Slow | None = None
+    activity: Callable[..., Awaitable[Any]], given: Any, *, summary: str, patience: Patience | None = None
 ) -> Any:
-    """Run a step as a local activity; where its part is away, wait for it as a regular one."""
+    """Run a step as a local activity; where its part is away, wait for it as a regular one. Raises `GivenUp`."""
     try:
         # No summary here: the history UI shows none for local activities, and each is one more payload to encrypt.
         return await workflow.execute_local_activity_method(
@@ -76,7 +97,7 @@ async def step(
     except FailureError as error:
         if is_cancelled_exception(error) or is_final(error):
             raise
-    return await _patiently(activity, given, summary=summary, when_slow=when_slow)
+    return await _patiently(activity, given, summary=summary, patience=patience)
 
 
 def is_final(error: FailureError) -> bool:
@@ -93,7 +114,7 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 async def _patiently(
-    activity: Callable[..., Awaitable[Any]], given: Any, *, summary: str, when_slow: Slow | None
+    activity: Callable[..., Awaitable[Any]], given: Any, *, summary: str, patience: Patience | None
 ) -> Any:
     waiting = workflow.start_activity_method(
         activity,
@@ -102,14 +123,11 @@ async def _patiently(
         retry_policy=options.PATIENT,
         summary=f"{summary} (waiting)",
     )
-    if when_slow is not None:
-        try:
-            await workflow.wait_condition(waiting.done, timeout=options.NOTICE_AFTER)
-        except TimeoutError:
-            await when_slow()
-        except asyncio.CancelledError:
+    if patience is not None:
+        await patience.wait_for(waiting)
+        if not waiting.done():
             waiting.cancel()
-            raise
+            raise GivenUp
     return await waiting
 
 
@@ -146,35 +164,35 @@ class Steps:
         )
         return answer
 
-    async def understand(self, turn_id: str, message: Message, *, when_slow: Slow) -> Understood:
+    async def understand(self, turn_id: str, message: Message, *, patience: Patience) -> Understood:
         given = UnderstandInput(turn_id=turn_id, text=message.text, locale=message.locale)
         answer: Understood = await step(
             UnderstandSteps.understand,
             given,
             summary=_summary(turn_id, "what is meant?"),
-            when_slow=when_slow,
+            patience=patience,
         )
         return answer
 
-    async def retrieve(self, turn_id: str, *, when_slow: Slow) -> Retrieved:
+    async def retrieve(self, turn_id: str, *, patience: Patience) -> Retrieved:
         given = RetrieveInput(conversation=self.conversation)
         answer: Retrieved = await step(
             RetrieveSteps.retrieve,
             given,
             summary=_summary(turn_id, "what was said before"),
-            when_slow=when_slow,
+            patience=patience,
         )
         return answer
 
     async def authorize_model(
-        self, turn_id: str, actor: Actor, *, group: bool, when_slow: Slow
+        self, turn_id: str, actor: Actor, *, group: bool, patience: Patience
     ) -> ModelAnswer:
         given = ModelQuestion(conversation=self.conversation, actor=actor, decision_id=new_id(), group=group)
         answer: ModelAnswer = await step(
             AuthorizeSteps.authorize_model,
             given,
             summary=_summary(turn_id, "which model may answer?"),
-            when_slow=when_slow,
+            patience=patience,
         )
         return answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
@@ -23,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.decide import Plan, Way
     from workflows.desk import Apology, Desk
     from workflows.state import OpenTool, QueuedTurn
+    from workflows.steps import GivenUp, Patience
     from workflows.tool_run import INTERRUPTED, STEP_FAILED, ToolRun
 
 
@@ -99,13 +101,14 @@ class Turns:
             )
 
     async def _answer(self, turn: QueuedTurn) -> None:
-        plan, language = await self._plan(turn)
-        if plan.way is Way.TOOL:
-            await self._start_tool(turn, plan, language=language)
-        elif plan.way is Way.MODEL:
-            await self._write(turn, language=language)
-        else:
-            await self._reply(turn, plan.text)
+        with suppress(GivenUp):
+            plan, language = await self._plan(turn)
+            if plan.way is Way.TOOL:
+                await self._start_tool(turn, plan, language=language)
+            elif plan.way is Way.MODEL:
+                await self._write(turn, language=language)
+            else:
+                await self._reply(turn, plan.text)
         if self._stopped:
             await self._desk.remember(_memory(self._desk, turn))
 
@@ -120,7 +123,7 @@ class Turns:
         )
         if plan is not None:
             return plan, language
-        understood = await self._desk.steps.understand(turn.turn_id, message, when_slow=self._notice(turn))
+        understood = await self._desk.steps.understand(turn.turn_id, message, patience=self._patience(turn))
         language = decide.language_of(message, understood)
         return decide.decide_intent(understood, language=language), language
 
@@ -184,9 +187,8 @@ class Turns:
         await self._desk.remember(_memory(self._desk, turn))
 
     async def _write(self, turn: QueuedTurn, *, language: str) -> None:
-        slow = self._notice(turn)
         answer = await self._desk.steps.authorize_model(
-            turn.turn_id, turn.actor, group=turn.message.group, when_slow=slow
+            turn.turn_id, turn.actor, group=turn.message.group, patience=self._patience(turn)
         )
         if answer.route is None:
             await self._reply(turn, no_route_text(answer, language))
@@ -199,7 +201,7 @@ class Turns:
         self, turn: QueuedTurn, route: RouteRef, decision_id: str, *, language: str
     ) -> Generated | None:
         """The model's answer; nothing where the person stopped it."""
-        retrieved = await self._desk.steps.retrieve(turn.turn_id, when_slow=self._notice(turn))
+        retrieved = await self._desk.steps.retrieve(turn.turn_id, patience=self._patience(turn))
         if self._stopped:
             return None
         self._writing = self._desk.steps.generate(
@@ -214,28 +216,29 @@ class Turns:
             )
         )
         try:
+            await self._patience(turn, says="writing").wait_for(self._writing)
             return await self._writing
         except (ActivityError, asyncio.CancelledError) as error:
             if self._stopped and is_cancelled_exception(error):
                 return None
             raise
 
-    def _notice(self, turn: QueuedTurn):  # type: ignore[no-untyped-def]
+    def _patience(self, turn: QueuedTurn, *, says: str = "waiting") -> Patience:
+        """How this turn waits. The chat page shows by itself that it does; a platform's person is told."""
+
         async def tell() -> None:
-            """Tell a platform's person that the work waits; the chat page shows it by itself."""
             if self._desk.conversation.channel == "web":
                 return
-            text = replies.text("waiting", decide.language_of(turn.message))
             await self._desk.say(
-                Reply.of_text(text),
+                Reply.of_text(replies.text(says, decide.language_of(turn.message))),
                 turn_id=turn.turn_id,
                 actor=turn.actor,
                 group=turn.message.group,
                 kind="notice",
-                slot="waiting",
+                slot=says,
             )
 
-        return tell
+        return Patience(tell=tell, given_up=lambda: self._stopped)
 
 
 def no_route_text(answer: ModelAnswer, language: str) -> str:

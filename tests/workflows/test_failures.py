@@ -251,11 +251,12 @@ async def test_stop_and_arrivals_stay_live_while_a_turn_waits(world: World) -> N
     await eventually(lambda: any(not call.local for call in world.faults.called("understand")))
     await world.say("/help", chat=chat)
     await world.say("/stop", chat=chat)
-    assert [one.text for one in await world.replies(chat)] == ["Stopped."]
-    world.faults.clear()
-    replies = await world.replies(chat, 2)
-    assert "private gateway" in replies[1].text, "what waited behind the stopped turn has its turn"
-    assert len(world.telegram.texts(chat)) == 2, "the stopped turn says nothing more"
+    texts = [one.text for one in await world.replies(chat, 2)]
+    assert "Stopped." in texts
+    assert "private gateway" in "".join(texts), "what waited behind the stopped turn has its turn at once"
+    await goes_on(world, chat)
+    assert len(world.telegram.texts(chat)) == 3, "the stopped turn says nothing more"
+    assert await world.letters(chat) == []
 
 
 async def test_a_person_on_a_platform_is_told_that_the_work_waits(
@@ -273,6 +274,20 @@ async def test_a_person_on_a_platform_is_told_that_the_work_waits(
     rows = await world.rows(chat)
     assert [row.kind for row in rows] == ["notice", "reply"]
     assert all(row.decision_id for row in rows), "also a notice leaves by a decision only"
+
+
+async def test_a_person_on_a_platform_is_told_that_a_model_takes_its_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "NOTICE_AFTER", timedelta(seconds=0.5))
+    chat = world.new_chat()
+    world.faults.fail("generate", Unavailable("the model"), times=1)
+    world.model.say("The rain", " falls.", pause_s=0.2)
+    await world.say(FREE_TEXT, chat=chat)
+    texts = [one.text for one in await world.replies(chat, 2)]
+    assert "still at it" in texts[0]
+    assert texts[1] == "The rain falls."
+    assert [row.kind for row in await world.rows(chat)] == ["notice", "reply"]
 
 
 async def test_nobody_is_told_while_the_policy_itself_is_away(
