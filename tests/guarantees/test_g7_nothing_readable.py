@@ -160,7 +160,9 @@ async def test_nothing_that_was_said_can_be_read_at_rest(told: Gateway) -> None:
     assert sum(path.stat().st_size for path in files if "temporal" in path.parts) > 10_000
     assert found_in(told.stack.home.root, MARKERS) == [], "after it was stopped"
     open_names = found_in(told.stack.home.root, (told.workflow_of(CHAT),))
-    assert any(" in temporal/" in hit for hit in open_names), "what is not secret is found, so the search reads"
+    assert any(" in temporal/" in hit for hit in open_names), (
+        "what is not secret is found, so the search reads"
+    )
 
 
 async def no_name_in_temporal(gateway: Gateway) -> None:
