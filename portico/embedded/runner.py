@@ -36,6 +36,12 @@ class NotUp(PorticoError):
     retryable = True
 
 
+class Unfit(PorticoError):
+    """A process of ours said what a person has to mend; another try would say the same."""
+
+    code = "unfit"
+
+
 class Runner:
     """Starts one part and keeps it running until it is told to stop."""
 
@@ -53,6 +59,9 @@ class Runner:
         for attempt in range(1, START_TRIES + 1):
             try:
                 await self._start_once()
+            except Unfit:
+                await self.stop()
+                raise
             except PorticoError as error:
                 await self.stop()
                 if attempt == START_TRIES or not error.retryable:
@@ -147,6 +156,8 @@ class Runner:
         deadline = time.monotonic() + self.part.ready_timeout_s
         while not await self.part.ready(self._context, process.pid):
             code = process.poll()
+            if code == os.EX_CONFIG and self.part.needs:
+                raise Unfit(self._last_words())
             if code is not None:
                 raise NotUp(f"it ended at its start ({_reason(code)})")
             if time.monotonic() > deadline:
@@ -172,6 +183,10 @@ class Runner:
         deadline = time.monotonic() + timeout_s
         while members(session) and time.monotonic() < deadline:  # noqa: ASYNC110 - not our children, all of them
             await asyncio.sleep(PROBE_EVERY_S)
+
+    def _last_words(self) -> str:
+        """What the process said of its own end."""
+        return "\n".join(tail(self.log, TAIL_LINES)).rpartition(f"portico {self.part.name}: ")[2]
 
     def _tail(self) -> str:
         lines = tail(self.log, TAIL_LINES)

@@ -11,21 +11,21 @@ from typing import Any
 
 import uvloop
 
-from portico.errors import PorticoError
+from portico.errors import Misconfigured, PorticoError
 
 YOUNG_OBJECTS = 20_000
 """A turn makes some thousand short-lived objects; the default of 700 lets the collector run many times in each."""
 
 
 def run(name: str, serve: Coroutine[Any, Any, None]) -> None:
-    """Run to the end and leave the process. What a person has to mend is one line on stderr, exit status 1."""
+    """Run to the end and leave the process. What a person has to mend is one line on stderr, status `EX_CONFIG`."""
     gc.set_threshold(YOUNG_OBJECTS, 20, 20)
     status = 0
     try:
         uvloop.run(serve)
     except PorticoError as error:
         sys.stderr.write(f"portico {name}: {error.message}\n")
-        status = 1
+        status = os.EX_CONFIG if isinstance(error, Misconfigured) else 1
     except asyncio.CancelledError:
         status = 0
     sys.stderr.flush()
