@@ -45,6 +45,8 @@ def command(context: Context) -> tuple[str, ...]:
         *("--sqlite-pragma", f"synchronous={SYNCHRONOUS[context.settings.durability]}"),
         # the default of 20 polls a second adds 50 ms to every task
         *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000"),
+        # the default of a second lets every timer and every repeated activity come up to that much late
+        *("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="10ms"'),
         *(part for name in SEARCH_ATTRIBUTES for part in ("--search-attribute", f"{name}=Keyword")),
     )
 
