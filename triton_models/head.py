@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Floats = np.ndarray[Any, np.dtype[np.float32]]
+    Grams = tuple[np.ndarray[Any, np.dtype[np.intp]], Floats]
 
 OUT_OF_SCOPE = "out_of_scope"
 BUCKETS = 8_192
@@ -47,12 +48,16 @@ class Head:
     bias: Floats
     threshold: float
 
-    def predict(self, texts: Sequence[str], embeddings: Floats) -> list[Guess]:
-        """The intent of each text and its probability; `out_of_scope` when none is likely enough."""
+    def predict(
+        self, texts: Sequence[str], embeddings: Floats, grams: Sequence[Grams] | None = None
+    ) -> list[Guess]:
+        """The intent of each text and its probability; `out_of_scope` when none is likely enough.
+
+        `grams`: what `ngrams` gives for each text, where it is known already.
+        """
         width = embeddings.shape[1]
         logits = embeddings @ self.weights[:width] + self.bias
-        for row, text in enumerate(texts):
-            buckets, values = ngrams(text)
+        for row, (buckets, values) in enumerate(grams or [ngrams(text) for text in texts]):
             logits[row] += values @ self.weights[width + buckets]
         return [
             self._guess(row) if _LETTER.search(text) else Guess(OUT_OF_SCOPE, 1.0)
@@ -92,7 +97,7 @@ def softmax(logits: Floats) -> Floats:
     return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-def ngrams(text: str) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Floats]:
+def ngrams(text: str) -> Grams:
     """Buckets of the text's n-grams and their values; of length 1, more for Chinese, 0 for no text."""
     counts: dict[int, float] = {}
     features = set(_features(text))

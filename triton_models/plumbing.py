@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,12 @@ def hide_shared_memory() -> None:
         _, found, name = line.partition(SHARED_MEMORY)
         if found and not name.endswith(" (deleted)"):
             Path(SHARED_MEMORY, name).unlink(missing_ok=True)
+
+
+def threads(args: dict[str, str], usual: int) -> int:
+    """How many threads a run may use: the parameter `threads` of the model's configuration, or as usual."""
+    parameters = json.loads(args["model_config"]).get("parameters", {})
+    return int(parameters.get("threads", {}).get("string_value", usual))
 
 
 def answer(requests: list[Any], compute: Callable[[list[str]], Outputs]) -> list[Any]:

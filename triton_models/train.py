@@ -40,7 +40,8 @@ def train_head(examples: Examples) -> Head:
     labels = np.array([names.index(intent) for intent in examples.intents])
     features = feature_matrix(examples.texts, examples.embeddings)
     gram = features @ features.T + 1  # the 1 is the bias
-    threshold = _calibrate(gram, labels, names.index(OUT_OF_SCOPE))
+    # Without examples of what lies outside nothing says how sure is sure enough: the best one always counts.
+    threshold = _calibrate(gram, labels, names.index(OUT_OF_SCOPE)) if OUT_OF_SCOPE in names else 0.0
     duals = _fit(gram, labels, len(names))
     weights = (features.T @ duals).astype(np.float16).astype(np.float32)
     bias = duals.sum(axis=0)

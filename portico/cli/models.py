@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from portico.cli.models_eval import evaluate
 from portico.cli.models_intents import rollback, train_intents
 from portico.cli.output import print_json, print_table
 from portico.clients.model_choice import adopt
@@ -18,6 +19,7 @@ from portico.settings import Settings, load_settings, settings_path
 
 app = typer.Typer(no_args_is_help=True, help="language models", add_completion=False)
 
+app.command("eval")(evaluate)
 app.command("train-intents")(train_intents)
 app.command("rollback")(rollback)
 

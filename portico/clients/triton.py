@@ -75,6 +75,17 @@ class UnderstandClient:
             embeddings += list(_column(answer, "EMBEDDING"))
         return embeddings
 
+    async def guesses(self, texts: Sequence[str], *, model: str) -> list[list[tuple[str, float]]]:
+        """Intent and score of each text by each head of a model under evaluation; `understand` has one."""
+        found: list[list[tuple[str, float]]] = []
+        for start in range(0, len(texts), MAX_BATCH):
+            answer = await self._infer(model, texts[start : start + MAX_BATCH], ("INTENT", "SCORE"))
+            for intents, scores in zip(_column(answer, "INTENT"), _column(answer, "SCORE"), strict=True):
+                found.append(
+                    [(name.decode(), float(score)) for name, score in zip(intents, scores, strict=True)]
+                )
+        return found
+
     async def ready(self) -> bool:
         """Whether `understand` is loaded and answers."""
         try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from triton_models.encoder import Encoder
 from triton_models.head import load_head
-from triton_models.plumbing import answer, hide_shared_memory
+from triton_models.plumbing import answer, hide_shared_memory, threads
 
 THREADS = 1  # one short text gains nothing from a second, and the worker needs the core
 
@@ -18,7 +18,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         hide_shared_memory()
         folder = Path(args["model_repository"]) / args["model_version"]
-        self._encoder = Encoder(folder, threads=THREADS)
+        self._encoder = Encoder(folder, threads=threads(args, THREADS))
         self._head = load_head(folder / "head.npz")
 
     def execute(self, requests: list[Any]) -> list[Any]:
