@@ -10,6 +10,7 @@ import urllib.parse
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -120,7 +121,7 @@ def talk(gateway: Gateway) -> None:
     """Text, command, tool, attachment, model, web, a failure, parts that are away, and kills between them."""
     bot = gateway.bot
     person = {"id": CHAT, "is_bot": False, "first_name": NAME, "language_code": "en"}
-    more = {"from": person}
+    more: dict[str, Any] = {"from": person}
     gateway.model.say(f"{ANSWERED} ", "is my answer")
     gateway.say(f"Write a poem about {SAID}", chat=CHAT, **more)
     bot.wait_for_messages(1, chat=CHAT, timeout_s=60)
