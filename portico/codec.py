@@ -8,6 +8,8 @@ port cannot inject plain text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from temporalio.api.common.v1 import Payload
@@ -17,6 +19,7 @@ from temporalio.converter import (
     DefaultFailureConverterWithEncodedAttributes,
     ExternalStorage,
     PayloadCodec,
+    SerializationContext,
 )
 
 from portico.crypto import Keyring, seal, unseal
@@ -106,9 +109,17 @@ class SealingCodec(PayloadCodec):
         return Payload(metadata={"encoding": ENCODING_SEALED, "key-id": self._key_id.encode()}, data=data)
 
 
+@dataclass(frozen=True)
+class ContextFreeDataConverter(DataConverter):
+    """None of our converters looks at the context of a payload, so none is copied for each command."""
+
+    def with_context(self, context: SerializationContext) -> Self:
+        return self
+
+
 def data_converter(codec: PayloadCodec, *, external: ExternalStorage | None = None) -> DataConverter:
     """Pydantic models in, ciphertext out; failures' messages and stacks are encrypted as well."""
-    return DataConverter(
+    return ContextFreeDataConverter(
         payload_converter_class=SharedPayloadConverter,
         payload_codec=codec,
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
