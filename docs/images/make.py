@@ -1,4 +1,4 @@
-"""Takes the pictures of the chat page, on a stack of its own: `python docs/images/make.py`."""
+"""Takes the pictures of the chat page and of a history, on a stack of its own: `python docs/images/make.py`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.support import RunningStack
 HERE = Path(__file__).parent
 PHONE = ViewportSize(width=375, height=800)
 DESKTOP = ViewportSize(width=1120, height=760)
+WIDE = ViewportSize(width=1340, height=1500)
 BEFORE = ("Say hello", "What is (19 + 23) * 7?", "What day is it in Sydney?")
 ASKED = {
     "en": ("What time is it in Tokyo?", "What is 17 × 23?", "What can you do?"),
@@ -33,6 +34,7 @@ def main() -> None:
         try:
             take_desktop(browser, stack)
             take_phone(browser, stack)
+            take_history(browser, stack)
         finally:
             browser.close()
             stack.stop()
@@ -54,6 +56,25 @@ def take_phone(browser: Browser, stack: RunningStack) -> None:
     page.goto(stack.url + login_path(stack))
     ask(page, stack, "phone", ASKED["zh"])
     page.screenshot(path=HERE / "chat-zh-phone.png")
+
+
+def take_history(browser: Browser, stack: RunningStack) -> None:
+    """One turn's steps, as the history UI lists them."""
+    page = browser.new_page(locale="en-US", viewport=WIDE, device_scale_factor=1.5)
+    page.goto(stack.url + login_path(stack))
+    ask(page, stack, "history", ("What time is it in Oslo?",))
+    with page.context.expect_page() as opened:
+        page.locator("a", has_text="history").last.click()
+    history = opened.value
+    history.set_viewport_size(WIDE)
+    history.get_by_text("Event History").first.click()
+    history.get_by_text("Compact").first.click()
+    expect(history.get_by_text("deliver the reply").first).to_be_visible(timeout=30_000)
+    box = history.get_by_role("heading", name="Event History").last.bounding_box()
+    assert box is not None
+    history.screenshot(
+        path=HERE / "history.png", clip={"x": box["x"] - 18, "y": box["y"] - 10, "width": 1050, "height": 500}
+    )
 
 
 def ask(page: Page, stack: RunningStack, name: str, asked: tuple[str, ...]) -> None:
