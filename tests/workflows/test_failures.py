@@ -210,6 +210,16 @@ async def test_one_hiccup_is_repeated_on_the_spot(world: World) -> None:
     ]
 
 
+async def test_a_step_that_hangs_is_waited_for_as_a_regular_activity(world: World) -> None:
+    chat = world.new_chat()
+    world.faults.calls.clear()
+    world.faults.hang("understand")
+    await world.say("what can you do?", chat=chat)
+    await world.replies(chat)
+    assert [call.local for call in world.faults.called("understand")] == [True, False]
+    assert await world.letters(chat) == []
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
