@@ -26,6 +26,7 @@ from portico.crypto import Keyring, seal, unseal
 
 ENCODING_AES = b"binary/portico-aes256gcm"
 ENCODING_SEALED = b"binary/portico-sealed"
+REFUSED_MARKER = b'{"refused": "a payload that is not encrypted"}'
 _CONTEXT = b"portico payload v1|"
 
 
@@ -88,6 +89,23 @@ class EncryptionCodec(PayloadCodec):
         except (KeyError, InvalidTag, ValueError) as error:
             raise RefusedPayload(f"a payload does not open with key {key_id!r}") from error
         return Payload.FromString(plain)
+
+
+class WorkerCodec(EncryptionCodec):
+    """For workers: a payload that is not ours becomes a marker without content instead of an error.
+
+    An error here would fail the workflow task for ever, so that one plain signal of any local process would stop a
+    conversation; the marker is an envelope without a body, which ends as a dead letter.
+    """
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [self._opened_or_marker(payload) for payload in payloads]
+
+    def _opened_or_marker(self, payload: Payload) -> Payload:
+        encoding = payload.metadata.get("encoding", b"")
+        if encoding in (ENCODING_AES, ENCODING_SEALED):
+            return self.decrypt(payload)
+        return Payload(metadata={"encoding": b"json/plain"}, data=REFUSED_MARKER)
 
 
 class SealingCodec(PayloadCodec):

@@ -30,6 +30,7 @@ from portico.clients.model_choice import SettingsFile
 from portico.clients.opa import PolicyClient
 from portico.clients.temporal import connect, ensure_namespace
 from portico.clients.triton import UnderstandClient
+from portico.codec import WorkerCodec
 from portico.crypto import write_private
 from portico.logs import logger
 from portico.serve.foundation import Foundation, lay_foundation
@@ -121,7 +122,7 @@ async def serve() -> None:
     """Run until SIGTERM or SIGINT."""
     ground = await lay_foundation()
     deps = make_deps(ground)
-    client = await connect(ground.connections, ground.keyring)
+    client = await connect(ground.connections, ground.keyring, codec=WorkerCodec(ground.keyring))
     if ground.settings.temporal.address:  # the embedded server is made ready by its supervisor
         await ensure_namespace(client, ground.settings.temporal.retention_days)
     stop = asyncio.Event()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 
-from portico.codec import EncryptionCodec, RefusedPayload, SealingCodec, data_converter
+from portico.codec import EncryptionCodec, RefusedPayload, SealingCodec, WorkerCodec, data_converter
 from portico.contracts import TextPart
 from portico.crypto import Keyring, open_keyring, seal_public_key
 from portico.home import Home
@@ -39,6 +39,14 @@ async def test_a_payload_that_is_not_encrypted_is_refused(codec: EncryptionCodec
     for wrong in (PLAIN, Payload(), Payload(metadata={"encoding": b"binary/null"})):
         with pytest.raises(RefusedPayload, match="not encrypted"):
             await codec.decode([wrong])
+
+
+async def test_a_worker_sees_a_marker_without_content_in_place_of_what_is_not_ours(keyring: Keyring) -> None:
+    (marker,) = await WorkerCodec(keyring).decode([PLAIN])
+    assert marker.metadata["encoding"] == b"json/plain"
+    assert b"a-marker" not in marker.data
+    (sealed,) = await EncryptionCodec(keyring).encode([PLAIN])
+    assert await WorkerCodec(keyring).decode([sealed]) == [PLAIN]
 
 
 def test_a_payload_that_was_changed_is_refused_without_its_content(
