@@ -1,0 +1,94 @@
+"""`python -m sandbox`: build what is missing, prove that sandboxes can be set apart, then serve.
+
+Ends with 1 and one line that says why and what to do, if they cannot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import secrets
+import shutil
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from sandbox.app import make_app
+from sandbox.image.build import Image, ImageFailed, provide
+from sandbox.isolation import Isolation, IsolationUnavailable, set_up
+from sandbox.settings import Settings
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "portico"  # noqa: TID251 - the entry
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--key-file", type=Path, required=True, help="made if it is not there")
+    parser.add_argument("--runsc", type=Path, default=_newest(cache / "bin"), help="gVisor's program")
+    parser.add_argument("--image-dir", type=Path, default=cache / "sandbox")
+    parser.add_argument("--warm", type=int, default=1, help="sandboxes kept ready")
+    parser.add_argument("--most", type=int, default=24, help="sandboxes at once")
+    return parser.parse_args(arguments)
+
+
+def _newest(folder: Path) -> Path | None:
+    found = sorted(folder.glob("runsc-*"), key=lambda path: path.stat().st_mtime)
+    named = shutil.which("runsc")
+    return found[-1] if found else Path(named) if named else None
+
+
+def read_key(path: Path) -> str:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"e2b_{secrets.token_hex(20)}\n")
+    key = path.read_text().strip()
+    if len(key) < 20:
+        raise IsolationUnavailable(f"the key in {path} is too short: delete the file and a new one is made")
+    return key
+
+
+def prepare(given: argparse.Namespace) -> tuple[Isolation, Settings]:
+    if given.runsc is None or not given.runsc.exists():
+        raise IsolationUnavailable(
+            "runsc is not there: build it from infra/binaries/runsc, or name it with --runsc"
+        )
+    settings = Settings(
+        host=given.host,
+        port=given.port,
+        state_dir=given.state_dir,
+        key=read_key(given.key_file),
+        runsc=given.runsc,
+        image_dir=given.image_dir,
+        warm=given.warm,
+        most=given.most,
+    )
+    image: Image = provide(settings.image_dir)
+    return asyncio.run(set_up(settings.runsc, settings.state_dir.resolve(), image, settings.limits)), settings
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        isolation, settings = prepare(parse(arguments))
+    except (IsolationUnavailable, ImageFailed) as error:
+        sys.stderr.write(f"sandbox: {error}\n")
+        return 1
+    uvicorn.run(
+        make_app(isolation, settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,63 @@
+"""The service as one application: routes, the errors that any of them may meet, start and end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sandbox import api, envd, interpreter, transfer
+from sandbox.http import Refused, on_refused, refusal
+from sandbox.isolation import Isolation
+from sandbox.link import GuestError, SandboxGone
+from sandbox.sandboxes import Sandboxes
+from sandbox.settings import Settings
+
+STATUS = {
+    "not_found": 404,
+    "invalid_argument": 400,
+    "already_exists": 409,
+    "permission_denied": 403,
+    "resource_exhausted": 507,
+    "deadline_exceeded": 504,
+}
+
+
+async def healthz(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def on_guest_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, GuestError)
+    return refusal(STATUS.get(error.code, 502), str(error))
+
+
+async def on_gone(_: Request, error: Exception) -> Response:
+    return refusal(502, "The sandbox was not found")
+
+
+def make_app(isolation: Isolation, settings: Settings) -> Starlette:
+    sandboxes = Sandboxes(isolation, settings)
+
+    @contextlib.asynccontextmanager
+    async def running(_: Starlette) -> AsyncIterator[None]:
+        watch = asyncio.create_task(sandboxes.watch())
+        sandboxes.fill()
+        try:
+            yield
+        finally:
+            watch.cancel()
+            await sandboxes.close()
+
+    app = Starlette(
+        routes=[Route("/healthz", healthz), *api.ROUTES, *interpreter.ROUTES, *envd.ROUTES, *transfer.ROUTES],
+        exception_handlers={Refused: on_refused, GuestError: on_guest_error, SandboxGone: on_gone},
+        lifespan=running,
+    )
+    app.state.settings, app.state.sandboxes = settings, sandboxes
+    return app

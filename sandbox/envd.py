@@ -1,0 +1,93 @@
+"""The routes of E2B's daemon, which here runs outside: it passes commands and file operations on to the agent."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sandbox.connect import Message, RpcError, unary
+from sandbox.http import ENVD, addressed, opened
+from sandbox.sandboxes import Sandbox
+
+USERS = ("", "user")
+
+
+async def health(request: Request) -> Response:
+    addressed(request, ENVD)
+    return Response(status_code=204)
+
+
+def user_of(request: Request) -> str:
+    """The user that the request wants to be. There is one; `root` is refused, not pretended."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        user = base64.b64decode(given, validate=True).decode().split(":")[0]
+    except (binascii.Error, UnicodeDecodeError):
+        raise RpcError("unauthenticated", "the authorization is malformed") from None
+    if user not in USERS:
+        raise RpcError("unauthenticated", f"there is no user {user[:40]!r}: sandboxes have one, named user")
+    return user
+
+
+def sandbox_of(request: Request) -> Sandbox:
+    sandbox = opened(request, ENVD)
+    user_of(request)
+    return sandbox
+
+
+def field(message: Message, name: str) -> str:
+    value = message.get(name)
+    if not isinstance(value, str):
+        raise RpcError("invalid_argument", f"{name} must be text")
+    return value
+
+
+async def _file(sandbox: Sandbox, action: str, **arguments: Any) -> Message:
+    told = await sandbox.link.ask("file", action=action, **arguments)
+    return {name: told[name] for name in ("entry", "entries") if name in told}
+
+
+async def stat(sandbox: Sandbox, message: Message) -> Message:
+    return await _file(sandbox, "stat", path=field(message, "path"))
+
+
+async def list_directory(sandbox: Sandbox, message: Message) -> Message:
+    depth = message.get("depth") or 1
+    if not isinstance(depth, int) or not 1 <= depth <= 64:
+        raise RpcError("invalid_argument", "depth must be between 1 and 64")
+    return {"entries": [], **await _file(sandbox, "list", path=field(message, "path"), depth=depth)}
+
+
+async def make_directory(sandbox: Sandbox, message: Message) -> Message:
+    return await _file(sandbox, "make", path=field(message, "path"))
+
+
+async def move(sandbox: Sandbox, message: Message) -> Message:
+    return await _file(
+        sandbox, "move", path=field(message, "source"), destination=field(message, "destination")
+    )
+
+
+async def remove(sandbox: Sandbox, message: Message) -> Message:
+    return await _file(sandbox, "remove", path=field(message, "path"))
+
+
+def _route(name: str, endpoint: Any) -> Route:
+    return Route(f"/filesystem.Filesystem/{name}", unary(sandbox_of, endpoint), methods=["POST"])
+
+
+ROUTES = [
+    Route("/health", health, methods=["GET"]),
+    _route("Stat", stat),
+    _route("ListDir", list_directory),
+    _route("MakeDir", make_directory),
+    _route("Move", move),
+    _route("Remove", remove),
+]

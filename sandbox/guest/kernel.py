@@ -1,0 +1,168 @@
+"""One Python context: an IPython shell that runs the cells that one pipe brings and reports on another.
+
+What cells print goes to descriptors 1 and 2, as from any program, so output of subprocesses is kept too. Runs
+inside the sandbox only.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from IPython.core.displayhook import DisplayHook
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.formatters import BaseFormatter
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets import ObjectName, Unicode
+from traitlets.config import Config
+
+Emit = Callable[[dict[str, Any]], None]
+MAX_RESULT = 24 * 1024 * 1024
+
+
+class DataFormatter(BaseFormatter):  # type: ignore[misc]
+    """A DataFrame's columns, which the code interpreter's clients get as `data`."""
+
+    format_type = Unicode("e2b/data")
+    print_method = ObjectName("_repr_e2b_data_")
+    _return_type = dict
+
+
+def as_lists(frame: Any) -> dict[str, list[Any]]:
+    """Column by column; times in ISO 8601, what is missing as null."""
+    rows = json.loads(frame.to_json(orient="values", date_format="iso"))
+    return {str(name): [row[at] for row in rows] for at, name in enumerate(frame.columns)}
+
+
+class Publisher(DisplayPublisher):  # type: ignore[misc]
+    """`display(…)`: a result beside the main one."""
+
+    emit: Emit
+
+    def publish(self, data: dict[str, Any], metadata: Any = None, **_: Any) -> None:
+        report_result(self.emit, data, main=False)
+
+
+class Hook(DisplayHook):  # type: ignore[misc]
+    """The value of a cell's last expression."""
+
+    emit: Emit
+
+    def start_displayhook(self) -> None:
+        pass
+
+    def write_output_prompt(self) -> None:
+        pass
+
+    def write_format_data(self, format_dict: dict[str, Any], md_dict: Any = None) -> None:
+        report_result(self.emit, format_dict, main=True)
+
+    def finish_displayhook(self) -> None:
+        pass
+
+
+class Shell(InteractiveShell):  # type: ignore[misc]
+    """IPython without a terminal: errors are reported, not printed."""
+
+    emit: Emit
+
+    def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
+        value = str(evalue)[:10_000]
+        self.emit(
+            {"type": "error", "name": etype.__name__, "value": value, "traceback": "\n".join(stb)[:100_000]}
+        )
+
+
+def report_result(emit: Emit, data: dict[str, Any], *, main: bool) -> None:
+    bundle = {kind: _jsonable(value) for kind, value in data.items() if value is not None}
+    size = sum(len(value) for value in bundle.values() if isinstance(value, str))
+    if size > MAX_RESULT:
+        bundle = {"text/plain": f"<result of {size} bytes left out: the limit is {MAX_RESULT}>"}
+    emit({"type": "result", "main": main, "data": bundle})
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return value
+
+
+def make_shell(emit: Emit) -> Shell:
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.colors = "nocolor"
+    Publisher.emit = Hook.emit = Shell.emit = staticmethod(emit)
+    shell: Shell = Shell.instance(config=config, display_pub_class=Publisher, displayhook_class=Hook)
+    formatter = DataFormatter(parent=shell.display_formatter)
+    formatter.for_type_by_name("pandas", "DataFrame", as_lists)
+    formatter.for_type_by_name("pandas.core.frame", "DataFrame", as_lists)
+    shell.display_formatter.formatters["e2b/data"] = formatter
+    return shell
+
+
+@contextlib.contextmanager
+def environment(added: dict[str, str]) -> Iterator[None]:
+    """The variables of one call, gone or as before after it."""
+    before = {name: os.environ.get(name) for name in added}  # noqa: TID251 - the guest's own
+    os.environ.update(added)  # noqa: TID251 - the guest's own
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)  # noqa: TID251 - the guest's own
+            else:
+                os.environ[name] = value  # noqa: TID251 - the guest's own
+
+
+def run_cell(shell: Shell, request: dict[str, Any], emit: Emit) -> None:
+    emit({"type": "number_of_executions", "execution_count": shell.execution_count})
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with environment(request["env"]):
+            shell.run_cell(textwrap.dedent(request["code"]), store_history=True)
+    except KeyboardInterrupt:  # between two steps of the shell's own
+        emit({"type": "error", "name": "KeyboardInterrupt", "value": "", "traceback": "KeyboardInterrupt"})
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asked, told = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+    os.set_inheritable(asked, False)
+    os.set_inheritable(told, False)
+    replies = os.fdopen(told, "wb", buffering=0)
+
+    def emit(event: dict[str, Any]) -> None:
+        rest = memoryview(json.dumps(event).encode() + b"\n")
+        while rest:
+            rest = rest[replies.write(rest) :]
+
+    sys.path[0] = ""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="replace")  # type: ignore[union-attr]
+    shell = make_shell(emit)
+    emit({"type": "ready"})
+    with os.fdopen(asked, "rb") as requests:
+        for line in requests:
+            run_cell(shell, json.loads(line), emit)
+            emit({"type": "done"})
+
+
+if __name__ == "__main__":
+    main()

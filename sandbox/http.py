@@ -1,0 +1,110 @@
+"""What every route needs: whose sandbox a request is for, whether it may, and how refusals look."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from sandbox.sandboxes import Sandbox, Sandboxes
+from sandbox.settings import Settings
+
+ENVD, INTERPRETER = "49983", "49999"
+JSON_LIMIT = 16 * 1024 * 1024
+
+
+class Refused(Exception):
+    """Becomes the answer: a status and a message, as the API writes them."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def refusal(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"code": status, "message": message}, status)
+
+
+async def on_refused(_: Request, refused: Exception) -> Response:
+    assert isinstance(refused, Refused)
+    return refusal(refused.status, str(refused))
+
+
+def settings(request: Request) -> Settings:
+    found: Settings = request.app.state.settings
+    return found
+
+
+def sandboxes(request: Request) -> Sandboxes:
+    found: Sandboxes = request.app.state.sandboxes
+    return found
+
+
+def require_key(request: Request) -> None:
+    given = request.headers.get("x-api-key", "")
+    if not hmac.compare_digest(given.encode(), settings(request).key.encode()):
+        raise Refused(401, "the API key is missing or wrong")
+
+
+def addressed(request: Request, port: str) -> Sandbox:
+    """The sandbox that the headers name. 502 where it is gone, which clients read as `not running`."""
+    wanted = request.headers.get("e2b-sandbox-id", "")
+    if request.headers.get("e2b-sandbox-port", port) != port:
+        raise Refused(502, "The sandbox is running but the port is not open")
+    try:
+        return sandboxes(request).find(wanted)
+    except KeyError:
+        raise Refused(502, f"The sandbox {wanted[:64]} was not found") from None
+
+
+def opened(request: Request, port: str) -> Sandbox:
+    """The same, and the request carries one of its tokens."""
+    sandbox = addressed(request, port)
+    headers = request.headers
+    if not sandbox.opens(headers.get("x-access-token"), headers.get("e2b-traffic-access-token")):
+        raise Refused(401, "the access token is missing or of another sandbox")
+    return sandbox
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > JSON_LIMIT:
+            raise Refused(413, f"a request holds at most {JSON_LIMIT} bytes")
+    return parse_object(bytes(body) or b"{}")
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused(400, "the body is not JSON") from None
+    if not isinstance(value, dict):
+        raise Refused(400, "the body is not a JSON object")
+    return value
+
+
+def text_map(value: Any, name: str) -> dict[str, str]:
+    """A map of strings, such as variables; None is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(
+        isinstance(item, str) and "\0" not in item for item in value.values()
+    ):
+        raise Refused(400, f"{name} must be an object of strings")
+    if any(not key or "=" in key or "\0" in key for key in value):
+        raise Refused(400, f"{name} holds a name that is none")
+    return value
+
+
+def text(value: dict[str, Any], name: str, default: str | None = None) -> str:
+    found = value.get(name)
+    if found is None and default is not None:
+        return default
+    if not isinstance(found, str):
+        raise Refused(400, f"{name} must be text")
+    return found

@@ -1,0 +1,1 @@
+"""The read-only system that every sandbox sees."""

@@ -1,0 +1,187 @@
+"""How one sandbox is set apart: a gVisor kernel of its own, and the bundle that says what it may see and use.
+
+There is no weaker way to run: what cannot be set up is an error with its reason and what to do about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sandbox.image.build import Image
+from sandbox.settings import Limits
+
+GUEST_UID = 1000
+AGENT = ["/opt/env/bin/python", "-m", "sandbox.guest.agent"]
+GUEST_CODE = Path(__file__).parent / "guest"
+OVERHEAD = 256 * 1024 * 1024  # gVisor's own, on top of what the guest may use
+ENVIRONMENT = {
+    "PATH": "/opt/env/bin:/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/home/user",
+    "USER": "user",
+    "LANG": "C.UTF-8",
+    "SHELL": "/bin/bash",
+    "TZ": "UTC",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "E2B_SANDBOX": "true",
+}
+
+
+class IsolationUnavailable(Exception):
+    """Sandboxes cannot be set apart on this machine. The text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """The program, where it keeps its state, and what this machine lets us do."""
+
+    runsc: Path
+    state: Path
+    image: Image
+    cgroups: bool
+
+    def command(self, *arguments: str) -> list[str]:
+        # a mount namespace of its own for each call: nothing that runsc mounts is seen, or left, outside
+        enter = (
+            ["unshare", "--mount"]
+            if os.geteuid() == 0
+            else ["unshare", "--user", "--map-root-user", "--mount"]
+        )
+        flags = [f"--root={self.state / 'runsc'}", "--network=none", "--host-uds=none", "--overlay2=none"]
+        flags += ["--platform=systrap", "--file-access-mounts=exclusive"]
+        if not self.cgroups:
+            flags.append("--ignore-cgroups")
+        return [*enter, str(self.runsc), *flags, *arguments]
+
+    def write_bundle(self, name: str, limits: Limits, arguments: list[str]) -> Path:
+        bundle = self.state / "bundles" / name
+        bundle.mkdir(parents=True)
+        specification = self._specification(name, limits, arguments)
+        (bundle / "config.json").write_text(json.dumps(specification))
+        return bundle
+
+    def _specification(self, name: str, limits: Limits, arguments: list[str]) -> dict[str, Any]:
+        return {
+            "ociVersion": "1.2.0",
+            "hostname": "sandbox",
+            "root": {"path": str(self.image.root), "readonly": True},
+            "process": {
+                "user": {"uid": GUEST_UID, "gid": GUEST_UID},
+                "args": arguments,
+                "env": [f"{name}={value}" for name, value in (ENVIRONMENT | self.image.environment).items()],
+                "cwd": "/opt/agent",
+                "capabilities": {kind: [] for kind in ("bounding", "effective", "inheritable", "permitted")},
+                "noNewPrivileges": True,
+                "rlimits": [
+                    _rlimit("RLIMIT_NOFILE", limits.open_files),
+                    _rlimit("RLIMIT_NPROC", limits.processes),
+                    _rlimit("RLIMIT_CORE", 0),
+                ],
+            },
+            "mounts": [*self._read_only(), *_writable(limits)],
+            "linux": {
+                "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")],
+                **(
+                    {"cgroupsPath": f"/portico-sandbox/{name}", "resources": _resources(limits)}
+                    if self.cgroups
+                    else {}
+                ),
+            },
+        }
+
+    def _read_only(self) -> list[dict[str, Any]]:
+        mounts = {**self.image.mounts, "/opt/agent/sandbox/guest": GUEST_CODE}
+        options = ["bind", "ro", "nosuid", "nodev"]
+        return [
+            {"destination": inside, "type": "bind", "source": str(outside), "options": options}
+            for inside, outside in mounts.items()
+        ]
+
+    async def check(self, limits: Limits) -> None:
+        """Run one program in a sandbox and expect its words. IsolationUnavailable if that fails."""
+        name = f"check-{os.getpid()}"
+        bundle = self.write_bundle(name, limits, ["/bin/sh", "-c", "echo set apart: $(id -u)"])
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self.command("run", f"--bundle={bundle}", name),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            said, complaint = await asyncio.wait_for(process.communicate(), 20)
+        except (OSError, TimeoutError) as error:
+            raise IsolationUnavailable(
+                _advice(str(error) or "the trial sandbox did not answer in 20 s")
+            ) from error
+        finally:
+            shutil.rmtree(bundle, ignore_errors=True)
+        if said.decode(errors="replace").strip() != f"set apart: {GUEST_UID}":
+            raise IsolationUnavailable(_advice(complaint.decode(errors="replace").strip()[-800:]))
+
+    async def destroy(self, name: str) -> None:
+        """Whatever is left of a sandbox: processes, mounts, cgroup, bundle."""
+        with contextlib.suppress(OSError, TimeoutError):
+            process = await asyncio.create_subprocess_exec(
+                *self.command("delete", "--force", name),
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            await asyncio.wait_for(process.wait(), 20)
+        shutil.rmtree(self.state / "bundles" / name, ignore_errors=True)
+
+
+async def set_up(runsc: Path, state: Path, image: Image, limits: Limits) -> Isolation:
+    """The strongest isolation that works here. IsolationUnavailable if none does."""
+    (state / "bundles").mkdir(parents=True, exist_ok=True)
+    (state / "runsc").mkdir(mode=0o700, exist_ok=True)
+    for cgroups in (True, False) if os.geteuid() == 0 else (False,):
+        isolation = Isolation(runsc, state, image, cgroups)
+        try:
+            await isolation.check(limits)
+        except IsolationUnavailable:
+            if not cgroups:
+                raise
+            continue
+        return isolation
+    raise AssertionError("one of them returned or raised")
+
+
+def _rlimit(kind: str, value: int) -> dict[str, Any]:
+    return {"type": kind, "hard": value, "soft": value}
+
+
+def _resources(limits: Limits) -> dict[str, Any]:
+    return {
+        "memory": {"limit": limits.memory_bytes + OVERHEAD},
+        "cpu": {"shares": 512, "quota": limits.cpus * 100_000, "period": 100_000},
+    }
+
+
+def _writable(limits: Limits) -> list[dict[str, Any]]:
+    mine = [f"uid={GUEST_UID}", f"gid={GUEST_UID}", "nosuid", "nodev"]
+    sizes = {"/home/user": limits.home_bytes, "/tmp": limits.tmp_bytes, "/dev/shm": limits.tmp_bytes}
+    modes = {"/home/user": "0700"}
+    mounts: list[dict[str, Any]] = [{"destination": "/proc", "type": "proc", "source": "proc"}]
+    for inside, size in sizes.items():
+        options = [*mine, f"size={size}", f"mode={modes.get(inside, '1777')}"]
+        mounts.append({"destination": inside, "type": "tmpfs", "source": "tmpfs", "options": options})
+    return mounts
+
+
+def _advice(reason: str) -> str:
+    fix = "It must run as root, or as a user who may make user namespaces"
+    restricted = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+    if restricted.exists() and restricted.read_text().strip() == "1":
+        fix = "AppArmor forbids user namespaces here: `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
+    elif Path("/.dockerenv").exists():
+        fix += (
+            "; in a container with a seccomp profile that allows clone, unshare, mount, pivot_root and ptrace"
+        )
+    return f"no sandbox can be set apart here: {reason}. {fix}."

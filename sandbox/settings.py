@@ -1,0 +1,37 @@
+"""What the service may be told. Built once by `python -m sandbox` and handed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one sandbox may use. `memory_bytes` counts its files too: they live in memory."""
+
+    memory_bytes: int = 1024 * MIB
+    home_bytes: int = 512 * MIB
+    tmp_bytes: int = 256 * MIB
+    processes: int = 256  # threads count
+    open_files: int = 4096
+    cpus: int = 2
+    timeout_s: int = 300
+    longest_timeout_s: int = 24 * 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """`host` must be an address of this machine that nobody else reaches: the key is the only guard."""
+
+    host: str
+    port: int
+    state_dir: Path
+    key: str
+    runsc: Path
+    image_dir: Path
+    warm: int = 1
+    most: int = 24
+    limits: Limits = Limits()
