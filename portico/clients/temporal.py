@@ -110,7 +110,7 @@ async def _retention(client: Client) -> Duration | None:
 
 
 async def _ensure_search_attributes(client: Client) -> None:
-    missing = await _missing_attributes(client)
+    missing = await _missing_of_new_namespace(client)
     if missing:
         kinds = dict.fromkeys(missing, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)
         await client.operator_service.add_search_attributes(
@@ -121,6 +121,18 @@ async def _ensure_search_attributes(client: Client) -> None:
             return
         await asyncio.sleep(_SPREAD_PAUSE_S)
     raise Unavailable("temporal", f"search attributes are missing in {client.namespace}")
+
+
+async def _missing_of_new_namespace(client: Client) -> list[str]:
+    """A namespace that was just registered is not yet known to the part of the server that lists attributes."""
+    for _ in range(_SPREAD_TRIES):
+        try:
+            return await _missing_attributes(client)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+        await asyncio.sleep(_SPREAD_PAUSE_S)
+    raise Unavailable("temporal", f"{client.namespace} is not known to the whole server")
 
 
 async def _missing_attributes(client: Client) -> list[str]:
