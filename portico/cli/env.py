@@ -34,8 +34,9 @@ def variables(home: Home, settings: Settings) -> dict[str, str]:
     from portico.connections import connect_to, part_address
 
     known = connect_to(settings, home)
+    scheme = "https" if settings.tls.certificate else "http"
     values = {
-        "PORTICO_URL": f"http://{part_address(home, 'api')}",
+        "PORTICO_URL": f"{scheme}://{part_address(home, 'api')}",
         "TEMPORAL_ADDRESS": known.temporal,
         "TEMPORAL_NAMESPACE": known.namespace,
         "OPA_URL": known.opa_url,

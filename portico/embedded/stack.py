@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from portico.crypto import open_keyring
 from portico.embedded.binaries import OPA
 from portico.embedded.bundle import PolicyWatcher
 from portico.embedded.context import Context
@@ -20,6 +21,7 @@ from portico.embedded.runner import Report, Runner
 from portico.embedded.state import Registry, SupervisorLock, edge_port, inner_address, load_credentials
 from portico.home import Home
 from portico.settings import Settings
+from portico.tls import server_context
 
 POLICY_CHECK_S = 2.0
 LOG_CHECK_S = 60.0
@@ -107,8 +109,10 @@ def prepare(
 ) -> tuple[Stack, SupervisorLock]:
     """Take the lock, end leftovers, choose ports. Raises `Misconfigured`."""
     home.make()
+    server_context(settings.tls)  # before anything is started, what a person would have to mend
     lock = SupervisorLock(home)
     lock.acquire()
+    open_keyring(home)
     registry = Registry.load(home)
     _end_leftovers(registry, report)
     parts = choose(only, settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +16,7 @@ from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
 from console import mount as console
+from portico.clients.model_offers import ModelOffers
 from portico.clients.opa import PolicyClient
 from portico.clients.temporal import connect
 from portico.crypto import write_private
@@ -37,6 +37,7 @@ from portico.storage.live import LiveHub
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
+from portico.tls import server_context
 
 KEEP_ALIVE_S = 75
 STOP_WITHIN_S = 5
@@ -82,6 +83,7 @@ async def make_edge(ground: Foundation) -> FastAPI:
         blobs=blobs,
         live=LiveHub(ground.home, ground.keyring),
         tools=TOOLS,
+        models=ModelOffers(ground.home, settings),
     )
     await ensure_first_owner(app_deps)
     app = make_app(webhook_deps, app_deps, version=portico_version())
@@ -137,12 +139,9 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_WITHIN_S,
         ws_max_size=2 * 1024 * 1024,
-        ssl_certfile=settings.tls.certificate,
-        ssl_keyfile=settings.tls.key,
     )
     config.load()
-    if config.ssl is not None:
-        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+    config.ssl = server_context(settings.tls)
     return config
 
 
