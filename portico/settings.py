@@ -11,7 +11,15 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from portico.errors import Misconfigured
 from portico.home import Home
@@ -67,6 +75,20 @@ class LlmSettings(Table):
 class ModelSettings(Table):
     triton: str = Field("", description="host:port of an external Triton; empty: the embedded one")
     detect: bool = Field(True, description="look for local model servers on their usual ports at start")
+    ports: tuple[int, ...] = Field((), description="further ports of this machine to look at")
+
+    @field_validator("ports", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """A variable holds them as `11500,11501`."""
+        return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("ports")
+    @classmethod
+    def _are_ports(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(0 < port < 65536 for port in value):
+            raise ValueError("a port lies between 1 and 65535")
+        return value
 
 
 class PolicySettings(Table):

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from portico.clients.model_servers import find_models
+from portico.clients.model_servers import find_models, places
 from portico.clients.thinking import AnswerOnly
 from portico.egress import client, network
 from portico.errors import Misconfigured, NotFound, PorticoError, Unavailable
@@ -99,7 +99,8 @@ class ModelRoutes:
         if not self._settings.models.detect:
             return
         ours = frozenset({self._settings.port, self._settings.grpc_port})
-        self.offered = tuple(offer.name for offer in await find_models(skip_ports=ours))
+        servers = places(self._settings.models.ports)
+        self.offered = tuple(offer.name for offer in await find_models(skip_ports=ours, servers=servers))
 
     async def stream(self, route: RouteRef, messages: Messages) -> AsyncGenerator[Delta, None]:
         """One answer, piece by piece. Close it (`contextlib.aclosing`) to hang up on the server at once.

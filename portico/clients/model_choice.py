@@ -25,7 +25,7 @@ log = logger("settings")
 def adopt(path: Path, offer: Offer) -> str:
     """Give the offer a route, the first to be tried; its name. Comments and other keys of the file stay.
 
-    Raises `Misconfigured`, with what to write by hand, where the file is not shaped for that.
+    Raises `Misconfigured`, with what to write by hand, where the file is not shaped for that or not writable.
     """
     old = _read(path)
     wanted = {"kind": "openai", "base_url": offer.base_url, "model": offer.model}
@@ -39,7 +39,12 @@ def adopt(path: Path, offer: Offer) -> str:
         raise Misconfigured(
             f"{path} is not shaped for a new table; add this by hand, before other routes:\n{table}"
         )
-    _replace(path, new)
+    try:
+        _replace(path, new)
+    except OSError as error:
+        raise Misconfigured(
+            f"{path} cannot be written ({error.strerror}); add this by hand:\n{table}"
+        ) from None
     return name
 
 

@@ -61,6 +61,11 @@ SERVERS: tuple[Server, ...] = (
 )
 
 
+def places(ports: Iterable[int]) -> tuple[Server, ...]:
+    """The usual places, and further ports of this machine. A server that does not say what it is is `local`."""
+    return (*SERVERS, *(Server("local", port) for port in ports))
+
+
 async def find_models(
     *,
     skip_ports: frozenset[int] = frozenset(),

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +7,6 @@ from pathlib import Path
 import pytest
 
 from portico.cli import main as cli
-from portico.cli import models
-from portico.clients.model_servers import Server, find_models
 from portico.home import Home
 from portico.settings import load_settings
 from tests.fakes.openai import FakeOpenAI
@@ -23,10 +20,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOpenAI]:
-    """A model server on a free port, where the usual ports may be somebody's."""
-    with FakeOpenAI(models=["tiny:latest", "large"]) as running:
-        look = functools.partial(find_models, servers=[Server("ollama", running.port)])
-        monkeypatch.setattr(models, "find_models", look)
+    """Ollama on a free port, which the settings name: the usual ports may be somebody's."""
+    with FakeOpenAI(models=["tiny:latest", "large"], owned_by="library") as running:
+        monkeypatch.setenv("PORTICO_MODELS__PORTS", f"{running.port}, {running.port}")
         yield running
 
 
