@@ -13,6 +13,7 @@ from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
 from channels.registry import Accounts
+from portico.clients.model_offers import ModelOffers
 from portico.clients.opa import PolicyClient
 from portico.connections import Connections
 from portico.crypto import Keyring
@@ -67,6 +68,7 @@ class AppDeps:
     blobs: BlobStore
     live: LiveHub
     tools: tuple[ToolSpec, ...]
+    models: ModelOffers
 
 
 def webhook_deps(connection: HTTPConnection) -> WebhookDeps:

@@ -2,7 +2,7 @@
 # title: May this person change what belongs to all?
 # description: |
 #   Asked by doors that have no workflow, before each change that they make.
-#   action: {"operation": "pair.approve"|"dead_letter.retry"|"dead_letter.drop"|"login_link.create"|…,
+#   action: {"operation": "pair.approve"|"dead_letter.retry"|"dead_letter.drop"|"login_link.create"|"model.use"|…,
 #   "role": the role that is given away, or "", "subject": id of the person or thing that it is about, or ""}.
 package portico.admin
 

@@ -10,7 +10,10 @@ decided(role, action) := decision if {
 
 login(subject, role) := {"operation": "login_link.create", "subject": subject, "role": role}
 
-operations := ["pair.approve", "dead_letter.retry", "dead_letter.drop", "login_link.create", "key.create", "key.revoke"]
+operations := [
+	"pair.approve", "dead_letter.retry", "dead_letter.drop",
+	"login_link.create", "key.create", "key.revoke", "model.use",
+]
 
 test_incomplete_input_is_denied_by_default if {
 	action := {"operation": "pair.approve", "role": "member", "subject": ""}

@@ -1,0 +1,72 @@
+"""`/v1/models`: which language models are used, which were found on this machine, and a person's word to use one."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from api.body import BodyRoute
+from api.decide import decide_admin
+from api.deps import App, Person
+from portico.errors import Conflict, Misconfigured
+
+router = APIRouter(tags=["models"], route_class=BodyRoute)
+
+
+class Route(BaseModel):
+    """A model that free text may go to, if policy allows it."""
+
+    name: str
+    model: str
+    locality: str
+
+
+class Found(BaseModel):
+    """A model that answers on this machine and is not used. `name` is what `POST /v1/models/use` takes."""
+
+    name: str
+    server: str
+    model: str
+
+
+class Models(BaseModel):
+    """`routes` in the order in which they are tried."""
+
+    routes: list[Route]
+    offers: list[Found]
+
+
+class Choice(BaseModel):
+    name: str = Field(min_length=3, max_length=240, pattern=r"^[\w.:/@+ -]+$", examples=["ollama/llama3.2"])
+
+
+class Chosen(BaseModel):
+    """Free text goes to it from the next message on."""
+
+    name: str
+    model: str
+    route: str
+
+
+@router.get("/v1/models/routes")
+async def list_models(deps: App, person: Person) -> Models:
+    """Models that are used, and those found now (a few seconds ago at most). Finding is not using."""
+    offers = await deps.models.offers()
+    return Models(
+        routes=[
+            Route(name=name, model=route.model, locality=route.locality)
+            for name, route in deps.models.routes().items()
+        ],
+        offers=[Found(name=offer.name, server=offer.server, model=offer.model) for offer in offers],
+    )
+
+
+@router.post("/v1/models/use")
+async def use_model(body: Choice, deps: App, person: Person) -> Chosen:
+    """Use a model that answers on this machine, before all others. It goes into `portico.toml`."""
+    await decide_admin(deps, person, "model.use", subject=body.name)
+    try:
+        offer, route = await deps.models.use(body.name)
+    except Misconfigured as error:  # the file is as its owner made it; nothing broke here
+        raise Conflict(error.message) from None
+    return Chosen(name=offer.name, model=offer.model, route=route)
