@@ -73,6 +73,7 @@ def _log() -> None:
         with _element("div", "class=center"):
             _button("earlier", icon="up", word="earlier")
         _element("div", "id=log role=log aria-live=polite data-label=log")
+        _element("section", "id=offer role=status aria-live=polite hidden")
         _element("p", "id=waiting role=status aria-live=polite hidden")
     _button("bottom", icon="down", label="to_bottom")
 

@@ -5,6 +5,7 @@ import { Connection, Outbox, newId } from "./connection.js";
 import { Drawer } from "./drawer.js";
 import { putIcon, putIcons } from "./icons.js";
 import { Log } from "./log.js";
+import { Offers } from "./offers.js";
 import { make } from "./view.js";
 import { chooseLanguage, language, locale, putWords, word } from "./words.js";
 
@@ -26,6 +27,8 @@ class Chat {
     this._me = me;
     this._mayReadHistory = me.role === "owner" || me.role === "admin";
     this._drawer = new Drawer({ open: (name) => this.enter(name) });
+    const around = (change) => this._log.keepingEnd(change);
+    this._offers = new Offers({ node: $("offer"), mayUse: me.role === "owner" || me.role === "admin", around });
     this._composer = new Composer({ say: (text, files) => this.say(text, files), stop: () => this._connection.stop() });
     $("earlier").onclick = () => this._showEarlier();
     $("bottom").onclick = () => this._log.toEnd(true);
@@ -69,6 +72,7 @@ class Chat {
     this._drawer.load();
     this._suggest();
     this._log.redraw();
+    this._offers.draw();
     this._showTitle();
   }
 
@@ -127,6 +131,7 @@ class Chat {
     const running = this._log.running;
     this._composer.running = running.length > 0;
     $("welcome").hidden = !this._log.empty;
+    this._offers.consider(this._name, this._log);
     $("waiting").hidden = !running.some((turn) => this._waiting.has(turn));
     $("waiting").textContent = word("waiting");
     this._showTitle();
@@ -184,7 +189,7 @@ function nextTheme() {
 }
 
 async function signOut() {
-  for (const key of Object.keys(localStorage)) if (/^portico\.(outbox|draft)\./.test(key)) localStorage.removeItem(key);
+  for (const key of Object.keys(localStorage)) if (/^portico\.(outbox|draft|offers)\./.test(key)) localStorage.removeItem(key);
   await fetch("/v1/logout", { method: "POST" });
   location.reload();
 }

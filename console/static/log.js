@@ -23,6 +23,12 @@ export class Log {
     return this._lines.length === 0 && this._outbox.all().length === 0;
   }
 
+  // What Portico said last, if nothing was said after it.
+  get lastReply() {
+    const line = this._lines.at(-1);
+    return line?.role === "assistant" && !this.running.length ? line : null;
+  }
+
   get lastSeq() {
     return Math.max(0, ...this._lines.map((line) => line.seq ?? 0));
   }
@@ -84,7 +90,7 @@ export class Log {
     draft.asked = true;
     requestAnimationFrame(() => {
       draft.asked = false;
-      this._keepingEnd(() => draft.node.show(draft.written.join("")));
+      this.keepingEnd(() => draft.node.show(draft.written.join("")));
     });
   }
 
@@ -95,7 +101,7 @@ export class Log {
   }
 
   draw() {
-    this._keepingEnd(() => this._put(this._wanted()));
+    this.keepingEnd(() => this._put(this._wanted()));
   }
 
   redraw() {
@@ -163,8 +169,8 @@ export class Log {
     });
   }
 
-  _keepingEnd(change) {
-    const follow = this.nearEnd();
+  keepingEnd(change) {
+    const follow = !this.empty && this.nearEnd();
     change();
     if (follow) this.toEnd();
   }
