@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fakes.hook import FakeReceiver
 from tests.fakes.openai import FakeOpenAI
 from tests.guarantees.gateway import SECRET, Gateway, settings_for
 from tests.guarantees.platforms import Bot
@@ -14,14 +15,14 @@ from tests.support import RunningStack
 
 @pytest.fixture(scope="session")
 def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Bot() as bot, FakeOpenAI() as model:
+    with Bot() as bot, FakeOpenAI() as model, FakeReceiver() as receiver:
         bot.webhook = {"secret_token": SECRET}
         home = tmp_path_factory.mktemp("guarantees")
-        stack = RunningStack(home, settings=settings_for(bot, model))
+        stack = RunningStack(home, settings=settings_for(bot, model, receiver=receiver))
         try:
             stack.start()
             bot.webhook = {"secret_token": SECRET}
-            yield Gateway(stack, bot, model)
+            yield Gateway(stack, bot, model, receiver)
         finally:
             stack.stop()
 
@@ -33,3 +34,4 @@ def gateway(shared_gateway: Gateway) -> Iterator[Gateway]:
     yield shared_gateway
     shared_gateway.bot.clear_script()
     shared_gateway.model.clear_script()
+    shared_gateway.receiver.clear_script()

@@ -9,11 +9,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from portico.crypto import open_keyring
 from portico.ids import conversation_id
+from tests.fakes.hook import FakeReceiver, message
 from tests.fakes.openai import FakeOpenAI
 from tests.guarantees.platforms import Bot, Traffic
 from tests.support import RunningStack, until
@@ -41,15 +42,26 @@ admit = "anyone"
 receive = "webhook"
 rate_per_s = 0
 rate_per_chat_per_s = {per_chat}
-burst = 5
+burst = {burst}
+"""
+HOOK = """
+[channels.hook.default]
+secret = "{secret}"
+reply_url = "{url}"
+admit = "anyone"
 """
 
 
-def settings_for(bot: Bot, model: FakeOpenAI, *, token: str = "") -> str:
-    """Two accounts of one bot: `default` without limits, `limited` with one message a second and chat."""
+def settings_for(
+    bot: Bot, model: FakeOpenAI, *, token: str = "", receiver: FakeReceiver | None = None
+) -> str:
+    """Three accounts of one bot: without limits, with one message a second and chat, with one in 50 seconds."""
     facts = {"bot": bot.url, "token": token or bot.token, "secret": SECRET}
-    accounts = ACCOUNT.format(name="default", per_chat=0, **facts)
-    accounts += ACCOUNT.format(name="limited", per_chat=1, **facts)
+    accounts = ACCOUNT.format(name="default", per_chat=0, burst=5, **facts)
+    accounts += ACCOUNT.format(name="limited", per_chat=1, burst=5, **facts)
+    accounts += ACCOUNT.format(name="slow", per_chat=0.02, burst=1, **facts)
+    if receiver is not None:
+        accounts += HOOK.format(secret=receiver.secret, url=receiver.reply_url)
     return SETTINGS.format(model=model.url) + accounts
 
 
@@ -67,6 +79,7 @@ class Gateway:
     stack: RunningStack
     bot: Bot
     model: FakeOpenAI
+    receiver: FakeReceiver = field(default_factory=FakeReceiver)
 
     def webhook(self, account: str = "default") -> str:
         return f"{self.stack.url}/webhooks/telegram/{account}"
@@ -77,6 +90,18 @@ class Gateway:
         status = self.bot.deliver(self.webhook(account), update, secret=SECRET)
         assert status == 200, status
         return update
+
+    def say_by_hook(self, text: str, *, chat: str, message_id: str) -> int:
+        """A signed webhook. Returns the status."""
+        body, headers = message(text, chat=chat, message_id=message_id)
+        request = urllib.request.Request(self.stack.url + "/webhooks/hook", data=body, headers=headers)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=30) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
 
     def traffic(self, **options: Any) -> Traffic:
         return Traffic(self.bot, self.webhook, **options)

@@ -29,13 +29,13 @@ def test_a_killed_part_loses_and_doubles_nothing(gateway: Gateway, part: str) ->
 
 
 def test_a_killed_stack_goes_on_where_it_was(gateway: Gateway) -> None:
-    with gateway.traffic() as traffic:
-        traffic.wait_for_acks(ENOUGH)
+    with gateway.traffic(ahead=6) as traffic:
+        traffic.wait_for_acks(2 * ENOUGH)
+        gateway.bot.wait_until(traffic.unanswered, timeout_s=60)
         gateway.kill_all()
         traffic.wait_for_acks(ENOUGH)
         traffic.drain()
     check_promises(traffic)
-    assert sum(chat.repeats for chat in traffic.chats) > 0, "the kill came while messages flowed"
     assert [letter for chat in traffic.chats for letter in gateway.letters_of(chat.id)] == []
 
 

@@ -75,6 +75,25 @@ def test_a_repeat_that_meets_its_own_turn_is_no_second_one(gateway: Gateway) -> 
     assert asyncio.run(turns_of(gateway, chat)) == 2
 
 
+def test_a_signed_webhook_told_twenty_times_at_once_is_one_turn(gateway: Gateway) -> None:
+    chat = f"hook-{uuid.uuid4().hex[:8]}"
+    with ThreadPoolExecutor(20) as pool:
+        tries = [
+            pool.submit(gateway.say_by_hook, "/once", chat=chat, message_id=f"{chat}-1") for _ in range(20)
+        ]
+        assert {one.result() // 100 for one in tries} == {2}
+    assert gateway.say_by_hook(FENCE, chat=chat, message_id=f"{chat}-2") // 100 == 2
+    told = gateway.receiver.wait_until(
+        lambda: of_chat(gateway, chat) if any(FENCE in text for text in of_chat(gateway, chat)) else [],
+        timeout_s=60,
+    )
+    assert len(told) == 2
+
+
+def of_chat(gateway: Gateway, chat: str) -> list[str]:
+    return [post.data["text"] for post in gateway.receiver.posts if post.data["chat"] == chat]
+
+
 def test_a_posted_message_told_twenty_times_at_once_is_one_turn(gateway: Gateway) -> None:
     name, message_id = f"c-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
     body = {"id": message_id, "conversation": name, "text": "/once"}

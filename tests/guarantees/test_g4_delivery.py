@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -38,6 +39,24 @@ def test_a_call_with_an_unknown_end_is_repeated_once_with_a_mark(
     assert len({unmarked(reply.text) for reply in replies[:-1]}) == 1, "the repeat says the same"
     assert "/second" in replies[-1].text
     assert len(gateway.bot.attempts(chat)) == 3, "once, not again and again"
+
+
+@pytest.mark.parametrize("step", [drop(), status(502, taken=True)], ids=["dropped", "502"])
+def test_a_receiver_with_idempotency_keys_gets_the_same_key_again_and_no_mark(
+    gateway: Gateway, step: Step
+) -> None:
+    chat = f"hook-{uuid.uuid4().hex[:8]}"
+    gateway.receiver.script("reply", step)
+    assert gateway.say_by_hook("/first", chat=chat, message_id=f"{chat}-1") // 100 == 2
+    posts = gateway.receiver.wait_until(
+        lambda: (
+            found if len(found := [p for p in gateway.receiver.posts if p.data["chat"] == chat]) == 2 else []
+        ),
+        timeout_s=60,
+    )
+    assert len({post.id for post in posts}) == 1
+    assert len({post.data["text"] for post in posts}) == 1
+    assert all(post.verified for post in posts)
 
 
 @pytest.mark.long
@@ -86,23 +105,38 @@ def test_a_worker_killed_in_the_middle_of_a_call_repeats_with_a_mark(gateway: Ga
     assert sorted(map(is_marked, firsts)) == [False, True]
 
 
-def test_a_chats_rate_is_kept_and_delays_nobody_else(gateway: Gateway) -> None:
-    limited = [new_chat() for _ in range(15)]
-    for chat in limited:
-        for number in range(BURST + 3):
+def test_a_chats_rate_is_kept_and_waited_for_by_timers(gateway: Gateway) -> None:
+    messages = BURST + 3
+    chats = [new_chat() for _ in range(5)]
+    for chat in chats:
+        for number in range(messages):
             gateway.say(f"/n{number}", chat=chat, account="limited")
-    free = new_chat()
-    for number in range(BURST + 3):
-        gateway.say(f"/n{number}", chat=free)
-    unlimited = gateway.bot.wait_for_messages(BURST + 3, chat=free, timeout_s=60)
-    for chat in limited:
-        replies = gateway.bot.wait_for_messages(BURST + 3, chat=chat, timeout_s=90)
-        assert [f"/n{n}" in reply.text for n, reply in enumerate(replies)] == [True] * (BURST + 3)
+    for chat in chats:
+        replies = gateway.bot.wait_for_messages(messages, chat=chat, timeout_s=90)
+        assert [f"/n{n}" in reply.text for n, reply in enumerate(replies)] == [True] * messages
         check_rate([reply.at for reply in replies])
         assert not any(is_marked(reply.text) for reply in replies)
-    last_limited = min(gateway.bot.attempts(chat)[-1] for chat in limited)
-    assert unlimited[-1].at < last_limited, "waiting chats hold no place that others need"
-    assert asyncio.run(timers_of(gateway, limited[0])) >= 1, "the workflow waits, not the worker"
+    assert sum(asyncio.run(timers_of(gateway, chat)) for chat in chats) >= 1, (
+        "the workflow waits, not the worker"
+    )
+
+
+def test_more_waiting_chats_than_a_worker_has_places_delay_nobody(gateway: Gateway) -> None:
+    """A worker has 100 places. If deliveries slept in them, 110 chats that wait for their rate would fill it."""
+    waiting = [new_chat() for _ in range(110)]
+    for chat in waiting:
+        gateway.say("/first", chat=chat, account="slow")
+        gateway.say("/second", chat=chat, account="slow")
+    for chat in waiting:
+        gateway.bot.wait_for_messages(1, chat=chat, timeout_s=90)
+    chat = new_chat()
+    for number in range(3):
+        gateway.say(f"/n{number}", chat=chat)
+    free = gateway.bot.wait_for_messages(3, chat=chat, timeout_s=60)
+    still = [
+        other for other in waiting if len(times := gateway.bot.attempts(other)) < 2 or times[1] > free[-1].at
+    ]
+    assert len(still) > 100, "the unlimited chat was answered while they waited"
 
 
 def check_rate(times: list[float]) -> None:
