@@ -142,7 +142,7 @@ class Traffic:
         texts: tuple[str, ...] = TEXTS,
     ) -> None:
         self.chats = [Chat(bot) for _ in range(chats)]
-        self._bot = bot
+        self.bot = bot
         self._url = url
         self._ahead = ahead
         self._texts = texts
@@ -169,17 +169,17 @@ class Traffic:
     def wait_for_acks(self, more: int, *, timeout_s: float = 60) -> None:
         """Until so many further messages were acked."""
         goal = self.acked + more
-        self._bot.wait_until(lambda: self.acked >= goal, timeout_s=timeout_s, what=f"{more} more acks")
+        self.bot.wait_until(lambda: self.acked >= goal, timeout_s=timeout_s, what=f"{more} more acks")
 
     def drain(self, *, timeout_s: float = 90) -> None:
         """Say no more, and wait until every acked message is answered."""
         self.__exit__()
         assert not self._problems, self._problems
         try:
-            self._bot.wait_until(lambda: not self.unanswered(), timeout_s=timeout_s)
+            self.bot.wait_until(lambda: not self.unanswered(), timeout_s=timeout_s)
         except TimeoutError:
             missing = self.unanswered()
-            seen = {chat.id: self._bot.texts(chat.id) for chat in self.chats if set(chat.acked) & missing}
+            seen = {chat.id: self.bot.texts(chat.id) for chat in self.chats if set(chat.acked) & missing}
             raise AssertionError(
                 f"acked and not answered within {timeout_s} s: {missing}; seen: {seen}"
             ) from None
@@ -196,11 +196,11 @@ class Traffic:
                 number = len(chat.acked)
                 tag = chat.tag(number)
                 text = self._texts[number % len(self._texts)].format(tag=tag)
-                update = self._bot.text(text, chat=chat.id)
-                tries, _ = persist(self._bot, self._url, update)
+                update = self.bot.text(text, chat=chat.id)
+                tries, _ = persist(self.bot, self._url, update)
                 chat.repeats += tries - 1
                 chat.acked.append(tag)
-                self._bot.changed()
+                self.bot.changed()
         except (AssertionError, RuntimeError, KeyError) as problem:
             self._problems.append(problem)
 

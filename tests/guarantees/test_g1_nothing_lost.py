@@ -8,8 +8,10 @@ from itertools import cycle, islice
 
 import pytest
 
+from channels.telegram.render import MARK
+from tests.fakes.telegram import Sent
 from tests.guarantees.gateway import Gateway
-from tests.guarantees.platforms import attempt, check_promises, new_chat, persist
+from tests.guarantees.platforms import Bot, Traffic, attempt, check_promises, new_chat, persist
 from tests.support import until
 
 PARTS = ("api", "worker", "temporal", "opa", "triton", "s3")
@@ -89,3 +91,30 @@ def test_a_worker_that_is_away_does_not_stop_acks(gateway: Gateway) -> None:
     finally:
         os.kill(pid, signal.SIGCONT)
     gateway.bot.wait_for_messages(1, chat=chat, timeout_s=60)
+
+
+@pytest.mark.parametrize(
+    ("seen", "kept"),
+    [
+        (("0", "1", "2"), True),
+        (("0", "1", "↻1", "2"), True),
+        (("0", "↻1", "2"), True),
+        (("0", "2"), False),
+        (("0", "1", "1", "2"), False),
+        (("1", "0", "2"), False),
+        (("0", "1", "2", "↻1"), False),
+    ],
+    ids=["whole", "a marked repeat", "only the repeat", "lost", "doubled", "out of order", "a late repeat"],
+)
+def test_the_count_itself_finds_what_is_broken(seen: tuple[str, ...], kept: bool) -> None:
+    traffic = Traffic(Bot(), str, chats=1)
+    (chat,) = traffic.chats
+    chat.acked = [chat.tag(number) for number in range(3)]
+    for number, one in enumerate(seen):
+        text = (MARK if one.startswith("↻") else "") + "about " + chat.tag(int(one[-1]))
+        traffic.bot.messages.append(Sent(number, str(chat.id), text, 0.0, {}))
+    if kept:
+        check_promises(traffic)
+    else:
+        with pytest.raises(AssertionError):
+            check_promises(traffic)
