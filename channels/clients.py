@@ -1,34 +1,61 @@
-"""HTTP clients kept open for channels: one for each account, in each event loop."""
+"""HTTP clients kept open for channels: for each account one of each kind, in each event loop."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import httpx2
 
 from channels.base import Account
 from portico import egress
+from portico.egress_posts import Poster
 
 _Loop = asyncio.AbstractEventLoop
+_Key = tuple[str, str, egress.Network]
+
+NOT_WRITTEN = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+"""What both kinds raise before the first byte of a request was written."""
+
+
+@dataclass
+class _Open:
+    clients: dict[_Key, httpx2.AsyncClient] = field(default_factory=dict)
+    posters: dict[_Key, Poster] = field(default_factory=dict)
 
 
 class Clients:
     """Gives an account's client, making it on first use."""
 
-    def __init__(self, timeout: httpx2.Timeout) -> None:
+    def __init__(self, timeout: httpx2.Timeout, *, keepalive_s: float = egress.KEEPALIVE_S) -> None:
         self._timeout = timeout
-        self._open: WeakKeyDictionary[_Loop, dict[tuple[str, str, egress.Network], httpx2.AsyncClient]]
-        self._open = WeakKeyDictionary()
+        self._keepalive_s = keepalive_s
+        self._open: WeakKeyDictionary[_Loop, _Open] = WeakKeyDictionary()
 
     def of(self, account: Account) -> httpx2.AsyncClient:
-        here = self._open.setdefault(asyncio.get_running_loop(), {})
+        """For everything: downloads, uploads, streams."""
+        clients = self._here().clients
         key = (account.channel, account.name, account.network)
-        if key not in here:
-            here[key] = egress.client(account.network, timeout=self._timeout)
-        return here[key]
+        if key not in clients:
+            clients[key] = egress.client(account.network, timeout=self._timeout)
+        return clients[key]
+
+    def poster(self, account: Account) -> Poster:
+        """For the calls that every turn makes."""
+        posters = self._here().posters
+        key = (account.channel, account.name, account.network)
+        if key not in posters:
+            posters[key] = Poster(account.network, timeout=self._timeout, keepalive_s=self._keepalive_s)
+        return posters[key]
 
     async def close(self) -> None:
         """Close the clients of the running loop."""
-        for client in self._open.pop(asyncio.get_running_loop(), {}).values():
+        here = self._open.pop(asyncio.get_running_loop(), _Open())
+        for client in here.clients.values():
             await client.aclose()
+        for poster in here.posters.values():
+            await poster.aclose()
+
+    def _here(self) -> _Open:
+        return self._open.setdefault(asyncio.get_running_loop(), _Open())

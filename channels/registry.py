@@ -68,6 +68,12 @@ def load(name: str) -> Channel:
     return cast(Channel, importlib.import_module(descriptor(name).module).CHANNEL)
 
 
+async def close_channels(of: Accounts) -> None:
+    """Close what the channels of these accounts keep open in the running event loop."""
+    for name in sorted({account.channel for account in of}):
+        await load(name).close()
+
+
 def accounts(settings: Settings, resolve: Resolve) -> Accounts:
     """Raises `Misconfigured` with one line for each mistake in `[channels.*.*]`."""
     found: dict[tuple[str, str], Account] = {}

@@ -1,8 +1,9 @@
 """The one guard for outgoing traffic.
 
-Every connection passes `_Backend.connect_tcp`: the name is resolved once, every address is checked, and the
-checked address is the one that is dialled, so that a name cannot change its answer in between. Redirects are
-new connections and so are checked again. What the owner of the machine configured (`allow`) is not checked.
+Every connection passes `addresses_of`: the name is resolved once, every address is checked, and the checked
+address is the one that is dialled, so that a name cannot change its answer in between. Redirects are new
+connections and so are checked again. What the owner of the machine configured (`allow`) is not checked.
+`client` is for everything; `portico.egress_posts` is a second, cheaper client behind the same guard.
 """
 
 from __future__ import annotations
@@ -123,6 +124,29 @@ async def resolve_name(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+async def addresses_of(host: str, port: int, *, of: Network, resolve: Resolve) -> list[str]:
+    """The addresses that may be dialled for a host. Raises `Forbidden`, or `OSError` where there is none.
+
+    All or none: a name that mixes public and inner addresses is up to no good.
+    """
+    found = await _found(host, port, resolve)
+    return found if of.allows(host, port) else [str(check_address(address)) for address in found]
+
+
+async def _found(host: str, port: int, resolve: Resolve) -> list[str]:
+    try:
+        return [str(ipaddress.ip_address(host.strip("[]")))]
+    except ValueError:
+        pass
+    try:
+        found = await resolve(host, port)
+    except UnicodeError as error:
+        raise OSError("the name cannot be resolved") from error
+    if not found:
+        raise OSError("the name has no address")
+    return found
+
+
 class _Backend(httpcore2.AsyncNetworkBackend):
     """Resolves, checks, dials."""
 
@@ -143,11 +167,9 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         allowed = self._network.allows(host, port)
         if self._proxy and not (allowed and _is_here(host)):
             # The owner's own names go to the proxy as names: where one is needed, local DNS is often wrong.
-            target = host if allowed else (await self._checked(host, port, timeout))[0]
+            target = host if allowed else (await self._addresses(host, port, timeout))[0]
             return await self._proxy.tunnel(self._wire, target, port, timeout)
-        addresses = (
-            await self._found(host, port, timeout) if allowed else await self._checked(host, port, timeout)
-        )
+        addresses = await self._addresses(host, port, timeout)
         return await self._dial(addresses, port, timeout, local_address, socket_options)
 
     async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore2.AsyncNetworkStream:
@@ -156,25 +178,14 @@ class _Backend(httpcore2.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def _checked(self, host: str, port: int, limit_s: float | None) -> list[str]:
-        """All addresses or none: a name that mixes public and inner addresses is up to no good."""
-        return [str(check_address(address)) for address in await self._found(host, port, limit_s)]
-
-    async def _found(self, host: str, port: int, limit_s: float | None) -> list[str]:
-        try:
-            return [str(ipaddress.ip_address(host.strip("[]")))]
-        except ValueError:
-            pass
+    async def _addresses(self, host: str, port: int, limit_s: float | None) -> list[str]:
         try:
             async with asyncio.timeout(limit_s):
-                found = await self._resolve(host, port)
+                return await addresses_of(host, port, of=self._network, resolve=self._resolve)
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout("the name was not resolved in time") from error
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             raise httpcore2.ConnectError("the name cannot be resolved") from error
-        if not found:
-            raise httpcore2.ConnectError("the name has no address")
-        return found
 
     async def _dial(
         self,

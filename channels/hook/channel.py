@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from channels.base import Account, Rates, RawRequest, ReadBlob, Received
-from channels.clients import Clients
+from channels.clients import NOT_WRITTEN, Clients
 from channels.text import is_command
 from portico.contracts import (
     CardPart,
@@ -33,12 +33,15 @@ from portico.contracts import (
     TextPart,
     Unknown,
 )
+from portico.egress_posts import Answer
 from portico.errors import Forbidden, Refused, Unreadable
 
 _SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]+={0,2}")
 _WELL_FORMED_ID = re.compile(r"[\x21-\x7e]{1,256}")
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
-_NOT_WRITTEN = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+_TIMEOUT = httpx2.Timeout(connect=5.0, write=10.0, read=20.0, pool=5.0)
+_KEEPALIVE_S = 4.0
+"""Below the 5 seconds after which small servers (Node.js, uvicorn) close a connection."""
 
 
 class _Data(BaseModel):
@@ -63,7 +66,7 @@ class Hook:
     """Channel. Its sends carry an idempotency key."""
 
     def __init__(self) -> None:
-        self._clients = Clients(httpx2.Timeout(connect=5.0, write=10.0, read=20.0, pool=5.0))
+        self._clients = Clients(_TIMEOUT, keepalive_s=_KEEPALIVE_S)
 
     def receive(self, request: RawRequest, account: Account) -> Received:
         _verify(request, account)
@@ -123,14 +126,14 @@ class Hook:
         body = orjson.dumps({"type": kind, "timestamp": datetime.now(UTC).isoformat(), "data": data})
         headers = _signed(body, account, key=key)
         try:
-            response = await self._clients.of(account).post(url, content=body, headers=headers)
+            answer = await self._clients.poster(account).post(url, content=body, headers=headers)
         except Forbidden as error:
             return NotSent(reason=f"channels.hook.{account.name}: reply_url: {error.message}", permanent=True)
-        except _NOT_WRITTEN as error:
+        except NOT_WRITTEN as error:
             return NotSent(reason=f"not connected: {type(error).__name__}")
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             return Unknown(reason=f"connection lost after writing: {type(error).__name__}")
-        return _outcome(response, key=key)
+        return _outcome(answer, key=key)
 
     def rates(self, account: Account) -> Rates:
         return Rates(per_s=account.settings.rate_per_s)
@@ -202,14 +205,14 @@ def _signed(body: bytes, account: Account, *, key: str) -> dict[str, str]:
     }
 
 
-def _outcome(response: httpx2.Response, *, key: str) -> Sent | NotSent | Unknown:
-    status = response.status_code
+def _outcome(answer: Answer, *, key: str) -> Sent | NotSent | Unknown:
+    status = answer.status
     if 200 <= status < 300:
         return Sent(platform_id=key)
     if status >= 500:
         return Unknown(reason=f"status {status}")
     if status in (408, 425, 429):
-        wait = response.headers.get("retry-after", "")
+        wait = answer.headers.get("retry-after", "")
         return NotSent(reason=f"status {status}", retry_after_s=float(wait) if wait.isdecimal() else None)
     return NotSent(reason=f"status {status}", permanent=True)
 

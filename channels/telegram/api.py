@@ -20,9 +20,6 @@ CALL_TIMEOUT = httpx2.Timeout(connect=5.0, write=10.0, read=20.0, pool=5.0)
 UPLOAD_TIMEOUT = httpx2.Timeout(connect=5.0, write=60.0, read=60.0, pool=5.0)
 CONFIGURE_TIMEOUT = httpx2.Timeout(10.0)
 
-NOT_WRITTEN = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
-"""What the client raises before the first byte of a request was written."""
-
 clients = Clients(CALL_TIMEOUT)
 
 
@@ -58,15 +55,15 @@ async def call(
 ) -> Answer:
     """One call. Raises what the client raises, and `Forbidden` where the guard refuses the address."""
     url = f"{account.settings.api_base}/bot{account.settings.token.get_secret_value()}/{method}"
-    client = clients.of(account)
+    limits = limits or CALL_TIMEOUT
     if upload is None:
-        content = orjson.dumps(payload)
-        headers = {"content-type": "application/json"}
-        response = await client.post(url, content=content, headers=headers, timeout=limits or CALL_TIMEOUT)
-    else:
-        files = {upload.field: (upload.name or upload.field, upload.content, upload.media_type)}
-        response = await client.post(url, data=_form(payload), files=files, timeout=limits or CALL_TIMEOUT)
-    return _read(response)
+        answer = await clients.poster(account).post(
+            url, content=orjson.dumps(payload), headers={"content-type": "application/json"}, limits=limits
+        )
+        return _read(answer.status, answer.content)
+    files = {upload.field: (upload.name or upload.field, upload.content, upload.media_type)}
+    response = await clients.of(account).post(url, data=_form(payload), files=files, timeout=limits)
+    return _read(response.status_code, response.content)
 
 
 async def ask(account: Account, method: str, payload: Mapping[str, Any]) -> Any:
@@ -132,19 +129,19 @@ def _form(payload: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _read(response: httpx2.Response) -> Answer:
+def _read(status: int, content: bytes) -> Answer:
     try:
-        body = orjson.loads(response.content)
+        body = orjson.loads(content)
     except orjson.JSONDecodeError:
-        return Answer(response.status_code)
+        return Answer(status)
     if not isinstance(body, dict) or not isinstance(body.get("ok"), bool):
-        return Answer(response.status_code)
+        return Answer(status)
     given = body.get("parameters")
     parameters: dict[str, Any] = given if isinstance(given, dict) else {}
     wait = parameters.get("retry_after")
     moved = parameters.get("migrate_to_chat_id")
     return Answer(
-        status=response.status_code,
+        status=status,
         ok=body["ok"],
         result=body.get("result"),
         description=str(body.get("description", ""))[:200],

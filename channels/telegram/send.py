@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 
 from channels.base import Account, ReadBlob
+from channels.clients import NOT_WRITTEN
 from channels.telegram import api
 from channels.telegram.api import Answer, Upload
 from channels.telegram.render import unformatted
@@ -53,7 +54,7 @@ async def _attempt(
         answer = await api.call(account, method, payload, upload=upload, limits=limits)
     except Forbidden as error:
         return NotSent(reason=f"channels.telegram.{account.name}: api_base: {error.message}", permanent=True)
-    except api.NOT_WRITTEN as error:
+    except NOT_WRITTEN as error:
         return NotSent(reason=f"not connected: {type(error).__name__}")
     except (httpx2.HTTPError, httpx2.StreamError) as error:
         return Unknown(reason=f"connection lost after writing: {type(error).__name__}")

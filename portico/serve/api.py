@@ -15,6 +15,7 @@ from api.deps import AppDeps, WebhookDeps
 from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
+from channels.registry import Accounts, close_channels
 from console import mount as console
 from portico.clients.model_offers import ModelOffers
 from portico.clients.opa import PolicyClient
@@ -88,18 +89,19 @@ async def make_edge(ground: Foundation) -> FastAPI:
     await ensure_first_owner(app_deps)
     app = make_app(webhook_deps, app_deps, version=portico_version())
     listening = Listening(ground.accounts, settings, intake, Leases(ground.database))
-    app.router.lifespan_context = _lifespan(app_deps, listening)
+    app.router.lifespan_context = _lifespan(app_deps, listening, ground.accounts)
     console.mount(app)
     return app
 
 
-def _lifespan(deps: AppDeps, listening: Listening):  # type: ignore[no-untyped-def]
+def _lifespan(deps: AppDeps, listening: Listening, accounts: Accounts):  # type: ignore[no-untyped-def]
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await deps.live.start()
         listening.start()
         yield
         await listening.stop()
+        await close_channels(accounts)
         await deps.live.stop()
         await deps.policy.close()
 

@@ -25,6 +25,7 @@ from activities.remember import RememberSteps
 from activities.retrieve import RetrieveSteps
 from activities.tools import ToolSteps
 from activities.understand import UnderstandSteps
+from channels.registry import close_channels
 from portico.clients.llm import ModelRoutes
 from portico.clients.model_choice import SettingsFile
 from portico.clients.opa import PolicyClient
@@ -140,6 +141,7 @@ async def serve() -> None:
         await stop.wait()
     for task in beside:
         task.cancel()
+    await close_channels(ground.accounts)
     await deps.live.close()
     ground.database.close()
 

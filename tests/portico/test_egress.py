@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from asyncio.selector_events import BaseSelectorEventLoop
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
-import httpcore2
 import httpx2
 import pytest
 from cryptography import x509
@@ -19,9 +20,11 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.egress import Network, check_address, client, network
+from portico.egress import Network, Resolve, check_address, client, network
+from portico.egress_posts import Poster
 from portico.errors import Forbidden, Misconfigured
 from portico.settings import Settings
+from tests.portico.doors import Asker, Door, Names, Tunnel
 
 INNER = [
     "127.0.0.1",
@@ -80,51 +83,33 @@ OUTER = [
 ]
 
 
-class Door:
-    """An HTTP server that counts its visitors."""
-
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self.visits: list[str] = []
-        self.answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
-        self.port = 0
-        self._context = context
-        self._server: asyncio.Server | None = None
-
-    async def __aenter__(self) -> Door:
-        self._server = await asyncio.start_server(self._visit, "127.0.0.1", 0, ssl=self._context)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        await self._server.wait_closed()
-
-    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        self.visits.append(head)
-        writer.write(self.answer)
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-
 @pytest.fixture
 async def door() -> AsyncIterator[Door]:
     async with Door() as opened:
         yield opened
 
 
-class Names:
-    """A resolver with scripted answers; the last one stays."""
+Asks = Callable[..., AbstractAsyncContextManager[Asker]]
 
-    def __init__(self, *answers: list[str]) -> None:
-        self.answers = list(answers)
-        self.asked = 0
 
-    async def __call__(self, host: str, port: int) -> list[str]:
-        self.asked += 1
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+@pytest.fixture(params=["client", "poster"])
+def asks(request: pytest.FixtureRequest) -> Asks:
+    @asynccontextmanager
+    async def opened(
+        of: Network | None = None, *, resolve: Resolve | None = None, limits: httpx2.Timeout | None = None
+    ) -> AsyncIterator[Asker]:
+        limits = limits or httpx2.Timeout(30.0, connect=5.0)
+        http: httpx2.AsyncClient | Poster
+        if request.param == "client":
+            http = client(of, resolve=resolve, timeout=limits)
+        else:
+            http = Poster(of or Network(), resolve=resolve, timeout=limits)
+        try:
+            yield Asker(http)
+        finally:
+            await http.aclose()
+
+    return opened
 
 
 @pytest.mark.parametrize("address", INNER)
@@ -153,47 +138,46 @@ def test_nothing_that_python_calls_private_passes(address: object) -> None:
     "host",
     ["127.0.0.1", "localhost", "0.0.0.0", "2130706433", "0x7f.1", "127.1", "[::1]", "[::ffff:127.0.0.1]"],
 )
-async def test_no_spelling_of_this_machine_is_reached(door: Door, host: str) -> None:
-    async with client() as http:
+async def test_no_spelling_of_this_machine_is_reached(asks: Asks, door: Door, host: str) -> None:
+    async with asks() as http:
         with pytest.raises((Forbidden, httpx2.ConnectError)):
             await http.get(f"http://{host}:{door.port}/")
     assert door.visits == []
 
 
-async def test_a_name_that_leads_inside_is_refused(door: Door) -> None:
-    async with client(resolve=Names(["127.0.0.1"])) as http:
+async def test_a_name_that_leads_inside_is_refused(asks: Asks, door: Door) -> None:
+    async with asks(resolve=Names(["127.0.0.1"])) as http:
         with pytest.raises(Forbidden):
             await http.get(f"http://inside.example:{door.port}/")
     assert door.visits == []
 
 
-async def test_one_inner_address_among_public_ones_is_refused(door: Door) -> None:
-    async with client(resolve=Names(["8.8.8.8", "127.0.0.1"])) as http:
+async def test_one_inner_address_among_public_ones_is_refused(asks: Asks, door: Door) -> None:
+    async with asks(resolve=Names(["8.8.8.8", "127.0.0.1"])) as http:
         with pytest.raises(Forbidden):
             await http.get(f"http://mixed.example:{door.port}/")
     assert door.visits == []
 
 
 async def test_a_name_that_changes_its_answer_is_asked_once_and_dialled_as_checked(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    asks: Asks, door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The classic rebinding: public when checked, 127.0.0.1 when dialled."""
     dialled: list[str] = []
-    wire = httpcore2.AnyIOBackend.connect_tcp
 
-    async def watched(self: object, host: str, *args: object, **more: object) -> object:
-        dialled.append(host)
-        raise httpcore2.ConnectError("no way out of the tests")
+    async def watched(loop: object, sock: object, address: tuple[str, int]) -> None:
+        dialled.append(address[0])
+        raise ConnectionRefusedError("no way out of the tests")
 
-    monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", watched)
+    monkeypatch.setattr(BaseSelectorEventLoop, "sock_connect", watched)
     names = Names(["8.8.8.8"], ["127.0.0.1"])
-    async with client(resolve=names) as http:
+    async with asks(resolve=names) as http:
         with pytest.raises(httpx2.ConnectError):
             await http.get(f"http://rebinding.example:{door.port}/")
         assert (dialled, names.asked) == (["8.8.8.8"], 1)
         with pytest.raises(Forbidden):  # the next connection is checked anew
             await http.get(f"http://rebinding.example:{door.port}/")
-    monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", wire)
+    monkeypatch.undo()
     assert dialled == ["8.8.8.8"]
     assert door.visits == []
 
@@ -211,15 +195,15 @@ async def test_a_redirect_inside_is_refused(door: Door) -> None:
         assert (len(door.visits), other.visits) == (1, [])
 
 
-async def test_redirects_are_not_followed_unless_asked_for(door: Door) -> None:
+async def test_redirects_are_not_followed_unless_asked_for(asks: Asks, door: Door) -> None:
     door.answer = b"HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-    async with client(Network(allow=frozenset({"127.0.0.1"}))) as http:
+    async with asks(Network(allow=frozenset({"127.0.0.1"}))) as http:
         assert (await http.get(f"http://127.0.0.1:{door.port}/")).status_code == 302
 
 
-async def test_what_the_owner_configured_is_reached_and_nothing_beside_it(door: Door) -> None:
+async def test_what_the_owner_configured_is_reached_and_nothing_beside_it(asks: Asks, door: Door) -> None:
     allowed = network(Settings(), allow=[f"http://127.0.0.1:{door.port}/v1", ""])
-    async with Door() as other, client(allowed) as http:
+    async with Door() as other, asks(allowed) as http:
         assert (await http.get(f"http://127.0.0.1:{door.port}/")).text == "ok"
         with pytest.raises(Forbidden):
             await http.get(f"http://127.0.0.1:{other.port}/")
@@ -242,35 +226,37 @@ def test_an_allowed_place_is_a_host_and_its_port(item: str, host: str, port: int
     assert not allowed.allows(f"x{host}", port)
 
 
-async def test_the_next_address_is_tried_when_one_does_not_answer(door: Door) -> None:
+async def test_the_next_address_is_tried_when_one_does_not_answer(asks: Asks, door: Door) -> None:
     allowed = Network(allow=frozenset({"two.example"}))
-    async with client(allowed, resolve=Names(["127.0.0.2", "127.0.0.1"])) as http:
+    async with asks(allowed, resolve=Names(["127.0.0.2", "127.0.0.1"])) as http:
         assert (await http.get(f"http://two.example:{door.port}/")).text == "ok"
 
 
-async def test_a_name_without_address_is_no_connection() -> None:
-    async with client() as http:
+async def test_a_name_without_address_is_no_connection(asks: Asks) -> None:
+    async with asks() as http:
         with pytest.raises(httpx2.ConnectError):
             await http.get("http://no-such-host.invalid/")
-    async with client(resolve=Names([])) as http:
+    async with asks(resolve=Names([])) as http:
         with pytest.raises(httpx2.ConnectError):
             await http.get("http://empty.example/")
 
 
-async def test_a_resolver_that_hangs_is_a_connect_timeout() -> None:
+async def test_a_resolver_that_hangs_is_a_connect_timeout(asks: Asks) -> None:
     async def hangs(host: str, port: int) -> list[str]:
         await asyncio.Event().wait()
         return []
 
-    async with client(resolve=hangs, timeout=httpx2.Timeout(0.1)) as http:
+    async with asks(resolve=hangs, limits=httpx2.Timeout(0.1)) as http:
         with pytest.raises(httpx2.ConnectTimeout):
             await http.get("http://slow.example/")
 
 
-async def test_no_proxy_of_the_environment_is_used(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_proxy_of_the_environment_is_used(
+    asks: Asks, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{door.port}")
-    async with client(resolve=Names(["127.0.0.1"])) as http:
+    async with asks(resolve=Names(["127.0.0.1"])) as http:
         with pytest.raises(Forbidden):
             await http.get("http://a.example/")
     assert door.visits == []
@@ -306,14 +292,14 @@ def certificate(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_the_certificate_is_checked_for_the_name_and_not_for_the_address(
-    certificate: Path, monkeypatch: pytest.MonkeyPatch
+    asks: Asks, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trusting = ssl.create_default_context(cafile=certificate)
     monkeypatch.setattr(httpx2, "create_ssl_context", lambda **_: trusting)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     allowed = Network(allow=frozenset({"safe.example", "other.example"}))
-    async with Door(context) as door, client(allowed, resolve=Names(["127.0.0.1"])) as http:
+    async with Door(context) as door, asks(allowed, resolve=Names(["127.0.0.1"])) as http:
         assert (await http.get(f"https://safe.example:{door.port}/")).text == "ok"
         with pytest.raises(httpx2.ConnectError):
             await http.get(f"https://other.example:{door.port}/")
@@ -323,30 +309,10 @@ async def test_the_certificate_is_checked_for_the_name_and_not_for_the_address(
 # --- proxy -----------------------------------------------------------------------------------------
 
 
-class Tunnel(Door):
-    """A proxy that answers CONNECT and leads every tunnel to one place."""
-
-    def __init__(self, to: Door, *, status: int = 200) -> None:
-        super().__init__()
-        self._to = to
-        self._status = status
-
-    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.visits.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        writer.write(f"HTTP/1.1 {self._status} Whatever\r\n\r\n".encode())
-        await writer.drain()
-        if self._status == 200:
-            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._to.port)
-            inner_writer.write(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(await inner_reader.read())
-            inner_writer.close()
-        writer.close()
-
-
-async def test_a_proxy_gets_checked_addresses_and_only_the_owners_names(door: Door) -> None:
+async def test_a_proxy_gets_checked_addresses_and_only_the_owners_names(asks: Asks, door: Door) -> None:
     async with Tunnel(door) as tunnel:
         through = Network(frozenset({"api.example"}), f"http://me:p%40ss@127.0.0.1:{tunnel.port}")
-        async with client(through, resolve=Names(["8.8.8.8"])) as http:
+        async with asks(through, resolve=Names(["8.8.8.8"])) as http:
             assert (await http.get("http://api.example/")).text == "ok"
             assert (await http.get("http://elsewhere.example/")).text == "ok"
         first, second = tunnel.visits
@@ -355,20 +321,22 @@ async def test_a_proxy_gets_checked_addresses_and_only_the_owners_names(door: Do
         assert second.startswith("CONNECT 8.8.8.8:80 HTTP/1.1\r\n")
 
 
-async def test_a_proxy_does_not_open_the_inside_and_is_not_used_for_this_machine(door: Door) -> None:
+async def test_a_proxy_does_not_open_the_inside_and_is_not_used_for_this_machine(
+    asks: Asks, door: Door
+) -> None:
     async with Tunnel(door) as tunnel:
         through = Network(frozenset({f"127.0.0.1:{door.port}"}), f"http://127.0.0.1:{tunnel.port}")
-        async with client(through, resolve=Names(["10.0.0.1"])) as http:
+        async with asks(through, resolve=Names(["10.0.0.1"])) as http:
             with pytest.raises(Forbidden):
                 await http.get("http://inside.example/")
             assert (await http.get(f"http://127.0.0.1:{door.port}/")).text == "ok"
         assert tunnel.visits == []
 
 
-async def test_a_refused_tunnel_is_no_connection(door: Door) -> None:
+async def test_a_refused_tunnel_is_no_connection(asks: Asks, door: Door) -> None:
     async with Tunnel(door, status=407) as tunnel:
         through = Network(proxy=f"http://127.0.0.1:{tunnel.port}")
-        async with client(through, resolve=Names(["8.8.8.8"])) as http:
+        async with asks(through, resolve=Names(["8.8.8.8"])) as http:
             with pytest.raises(httpx2.ConnectError):
                 await http.get("http://elsewhere.example/")
         assert door.visits == []
