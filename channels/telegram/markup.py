@@ -23,6 +23,15 @@ _WORDS = re.compile(r"\n+|[^\S\n]+|\S+")
 _LINKS = ("http://", "https://", "mailto:", "tel:", "tg://")
 _INLINE = {"strong": "b", "em": "i", "s": "s"}
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]{1,32}")
+_MEANING = r"\\`*_\[\]<>&~|\s\x00-\x1f\x7f\ud800-\udfff"
+_WORD = f"[^{_MEANING}]+"
+_LINE = f"(?![-+=#:]|[0-9]+[.)]){_WORD}(?: +{_WORD})*"
+UNMARKED = re.compile(f"{_LINE}(?:\n\n?{_LINE})*")
+"""Paragraphs without any character that CommonMark could read as markup, where it stands.
+
+So no line begins with white space, a bullet, a number with a dot, an underline or a heading's mark, and none
+ends with white space, which would be a hard break.
+"""
 LONGEST_WORD = 64
 """Words are cut after this many characters when they have to be cut at all: short enough for any limit."""
 LONGEST_LINK = 1024
@@ -50,6 +59,13 @@ class Piece(NamedTuple):
 
 def pieces_of(markdown: str) -> list[Piece]:
     """The pieces of a CommonMark text, without empty lines at its ends."""
+    if UNMARKED.fullmatch(markdown):
+        return [Piece(markdown)]  # most of what is said, and a parser would find nothing in it
+    return parsed(markdown)
+
+
+def parsed(markdown: str) -> list[Piece]:
+    """What the parser finds in any text."""
     walk = _Walk()
     whole = markdown.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
     for token in _parser().parse(whole):
@@ -59,7 +75,20 @@ def pieces_of(markdown: str) -> list[Piece]:
 
 def messages(pieces: Iterable[Piece], *, limit: int) -> list[str]:
     """HTML texts of at most `limit` UTF-16 units, balanced each, which together hold every word."""
-    atoms = [atom for piece in pieces for atom in _atoms(piece)]
+    pieces = list(pieces)
+    if not any(piece.tags for piece in pieces):
+        whole = _escaped("".join(piece.text for piece in pieces))
+        if utf16_len(whole) <= limit:
+            return [whole.strip()] if whole.strip() else []
+    return _cut([atom for piece in pieces for atom in _atoms(piece)], limit)
+
+
+def plain(text: str) -> str:
+    """What a reader sees of an HTML text of ours."""
+    return html.unescape(re.sub(r"<[^>]*>", "", text))
+
+
+def _cut(atoms: list[Piece], limit: int) -> list[str]:
     found = []
     start = 0
     while start < len(atoms):
@@ -69,11 +98,6 @@ def messages(pieces: Iterable[Piece], *, limit: int) -> list[str]:
             found.append(text)
         start = end
     return found
-
-
-def plain(text: str) -> str:
-    """What a reader sees of an HTML text of ours."""
-    return html.unescape(re.sub(r"<[^>]*>", "", text))
 
 
 @lru_cache(maxsize=1)

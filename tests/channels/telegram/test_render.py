@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from channels.telegram import markup
 from channels.telegram.channel import Telegram
-from channels.telegram.markup import messages, pieces_of, plain
+from channels.telegram.markup import UNMARKED, Piece, messages, parsed, pieces_of, plain
 from channels.telegram.parse import LABEL_DATA
 from channels.telegram.render import ROOM, TEXT_LIMIT
 from portico.contracts import BlobRef, CardPart, Choice, ChoicesPart, FilePart, Reply, TextPart
@@ -217,3 +218,40 @@ def test_no_limit_is_passed_and_no_word_is_lost_by_cutting(text: str, limit: int
 def test_plain_words_arrive_whole(text: str) -> None:
     got = "".join(html.unescape(plain(one)) for one in texts(text))
     assert "".join(got.split()) == "".join(text.split())
+
+
+@given(
+    st.from_regex(UNMARKED, fullmatch=True)
+    | st.text(st.sampled_from("ab1.)(-+=#:!?'\"/ \n\n\u00a0😀"), max_size=60).filter(UNMARKED.fullmatch),
+    st.integers(min_value=20, max_value=200),
+)
+@example(
+    "Hello!\nYou wrote: 12) is not (1) here - or is it?\n\n2026 was 1.5 times as good; http://a.example/x", 40
+)
+@settings(deadline=None, max_examples=300)
+def test_the_parser_finds_nothing_in_a_text_that_is_kept_from_it(text: str, limit: int) -> None:
+    found = parsed(text)
+    assert [piece.tags for piece in found if piece.tags] == []
+    assert "".join(piece.text for piece in found) == text
+    assert pieces_of(text) == [Piece(text)]
+    assert messages(found, limit=limit) == messages([Piece(text)], limit=limit)
+
+
+@given(markdown | st.text(st.sampled_from("ab <&\n\u00a0😀"), max_size=60), st.integers(20, 200))
+@settings(deadline=None)
+def test_what_fits_without_being_cut_is_what_the_cutting_would_make_of_it(text: str, limit: int) -> None:
+    untagged = [piece._replace(tags=()) for piece in parsed(text)]
+    atoms = [atom for piece in untagged for atom in markup._atoms(piece)]
+    assert messages(untagged, limit=limit) == markup._cut(atoms, limit)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("*a*", "a_b", "`a`", "[a](b)", "a <b", "a & b", "a &amp; b", "~~a~~", "a\\b", "a|b"),
+        *("# a", "- a", "+ a", "1. a", "12) a", "a\n===", "a\n---", "a\n- b", " a", "    a", "\ta", "a\tb"),
+        *("a  \nb", "a ", "a\n\n\nb", "a\r\nb", "\na", "a\n", "", "a\x00b", "a\ud83c", "a\u00a0"),
+    ],
+)
+def test_whatever_could_be_markup_goes_to_the_parser(text: str) -> None:
+    assert not UNMARKED.fullmatch(text)
