@@ -47,6 +47,8 @@ def command(context: Context) -> tuple[str, ...]:
         *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000"),
         # the default of a second lets every timer and every repeated activity come up to that much late
         *("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="10ms"'),
+        # else the server tells its maker once an hour that it is there (it asks for the newest version)
+        *("--dynamic-config-value", "frontend.enableServerVersionCheck=false"),
         *(part for name in SEARCH_ATTRIBUTES for part in ("--search-attribute", f"{name}=Keyword")),
     )
 
