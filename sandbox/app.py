@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox import api, envd, interpreter, transfer
+from sandbox import api, commands, envd, interpreter, transfer
 from sandbox.http import Refused, on_refused, refusal
 from sandbox.isolation import Isolation
 from sandbox.link import GuestError, SandboxGone
@@ -55,7 +55,14 @@ def make_app(isolation: Isolation, settings: Settings) -> Starlette:
             await sandboxes.close()
 
     app = Starlette(
-        routes=[Route("/healthz", healthz), *api.ROUTES, *interpreter.ROUTES, *envd.ROUTES, *transfer.ROUTES],
+        routes=[
+            Route("/healthz", healthz),
+            *api.ROUTES,
+            *interpreter.ROUTES,
+            *envd.ROUTES,
+            *commands.ROUTES,
+            *transfer.ROUTES,
+        ],
         exception_handlers={Refused: on_refused, GuestError: on_guest_error, SandboxGone: on_gone},
         lifespan=running,
     )

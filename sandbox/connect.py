@@ -110,7 +110,7 @@ def server_stream(
         try:
             stream = await answer(find(request), await only_message(request), request)
         except (RpcError, GuestError) as error:
-            return streamed(_failed(error))
+            return streamed(failed(error))
         return streamed(_with_end(stream))
 
     return route
@@ -132,7 +132,7 @@ async def _with_end(stream: AsyncIterator[Message]) -> AsyncIterator[bytes]:
         yield enveloped({}, LAST)
 
 
-async def _failed(error: RpcError | GuestError) -> AsyncIterator[bytes]:
+async def failed(error: RpcError | GuestError) -> AsyncIterator[bytes]:
     yield enveloped({"error": {"code": error.code, "message": str(error)}}, LAST)
 
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from sandbox import link
 from sandbox.isolation import AGENT, Isolation
 from sandbox.link import Link, SandboxGone
+from sandbox.running import Command
 from sandbox.settings import Settings
 
 WATCH_S = 0.2
@@ -26,17 +26,6 @@ TEMPLATES = ("base", "code-interpreter-v1", "code-interpreter")
 
 class TooMany(Exception):
     """No more sandboxes fit."""
-
-
-@dataclass
-class Command:
-    """A command of a sandbox, for all who listen to it."""
-
-    pid: int
-    config: dict[str, Any]
-    tag: str | None
-    listeners: list[asyncio.Queue[dict[str, Any] | None]] = field(default_factory=list)
-    unread_bytes: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass

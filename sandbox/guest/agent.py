@@ -124,10 +124,12 @@ class Agent:
     async def _read(self, call: Call, request: Request) -> None:
         descriptor = files.open_to_read(files.resolve(request["path"]))
         try:
+            data = os.read(descriptor, frames.CHUNK)  # what cannot be read is refused before anything is sent
             call.send({"size": os.fstat(descriptor).st_size})
-            while data := os.read(descriptor, frames.CHUNK):
+            while data:
                 call.send({}, data)
                 await asyncio.sleep(0)
+                data = os.read(descriptor, frames.CHUNK)
         finally:
             os.close(descriptor)
 
