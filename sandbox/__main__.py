@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import secrets
 import shutil
@@ -18,6 +19,7 @@ import uvicorn
 from sandbox.app import make_app
 from sandbox.image.build import Image, ImageFailed, provide
 from sandbox.isolation import Isolation, IsolationUnavailable, set_up
+from sandbox.link import SandboxGone
 from sandbox.settings import Settings
 
 
@@ -53,6 +55,18 @@ def read_key(path: Path) -> str:
     return key
 
 
+class CutOff(logging.Filter):
+    """An answer that breaks off because its sandbox ended is as meant: the client notices, the log needs no trace."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        while error is not None:
+            if isinstance(error, SandboxGone):
+                return False
+            error = error.__cause__ or error.__context__
+        return True
+
+
 def prepare(given: argparse.Namespace) -> tuple[Isolation, Settings]:
     if given.runsc is None or not given.runsc.exists():
         raise IsolationUnavailable(
@@ -78,6 +92,8 @@ def main(arguments: list[str]) -> int:
     except (IsolationUnavailable, ImageFailed) as error:
         sys.stderr.write(f"sandbox: {error}\n")
         return 1
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("uvicorn.error").addFilter(CutOff())
     uvicorn.run(
         make_app(isolation, settings),
         host=settings.host,

@@ -10,8 +10,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from sandbox.http import JSON_LIMIT, Refused
-from sandbox.link import GuestError, SandboxGone
+from sandbox.http import JSON_LIMIT
+from sandbox.link import GuestError
 from sandbox.sandboxes import Sandbox
 
 PREFIX = struct.Struct(">BI")
@@ -126,8 +126,6 @@ async def _with_end(stream: AsyncIterator[Message]) -> AsyncIterator[bytes]:
             yield enveloped(message)
     except (RpcError, GuestError) as error:
         yield enveloped({"error": {"code": error.code, "message": str(error)}}, LAST)
-    except SandboxGone:
-        raise Refused(502, "The sandbox was not found") from None
     else:
         yield enveloped({}, LAST)
 

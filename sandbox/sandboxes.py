@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import time
@@ -21,6 +22,7 @@ from sandbox.running import Command
 from sandbox.settings import Settings
 
 WATCH_S = 0.2
+LOG = logging.getLogger("sandbox")
 TEMPLATES = ("base", "code-interpreter-v1", "code-interpreter")
 
 
@@ -42,7 +44,6 @@ class Sandbox:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     ends: datetime = field(default_factory=lambda: datetime.now(UTC))
     commands: dict[int, Command] = field(default_factory=dict)
-    ended_because: str = ""
     memory: Path | None = None
     cpu_mark: tuple[float, float] = (0.0, 0.0)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -153,7 +154,7 @@ class Sandboxes:
         task.add_done_callback(self._ending.discard)
 
     def kill(self, sandbox: Sandbox, because: str) -> None:
-        sandbox.ended_because = because
+        LOG.info("sandbox %s ends: %s", sandbox.id, because)
         for task in sandbox.tasks:
             task.cancel()
         sandbox.link.close()

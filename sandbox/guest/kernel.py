@@ -72,8 +72,13 @@ class Shell(InteractiveShell):  # type: ignore[misc]
     """IPython without a terminal: errors are reported, not printed."""
 
     emit: Emit
+    reported = False
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
+        self.report_error(etype, evalue, stb)
+
+    def report_error(self, etype: Any, evalue: Any, stb: list[str]) -> None:
+        self.reported = True
         value = str(evalue)[:10_000]
         self.emit(
             {"type": "error", "name": etype.__name__, "value": value, "traceback": "\n".join(stb)[:100_000]}
@@ -131,7 +136,11 @@ def run_cell(shell: Shell, request: dict[str, Any], emit: Emit) -> None:
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with environment(request["env"]):
-            shell.run_cell(textwrap.dedent(request["code"]), store_history=True)
+            shell.reported = False
+            done = shell.run_cell(textwrap.dedent(request["code"]), store_history=True)
+            failure = done.error_before_exec or done.error_in_exec
+            if failure is not None and not shell.reported:  # as when no file can be opened for the traceback
+                shell.report_error(type(failure), failure, [repr(failure)])
     except KeyboardInterrupt:  # between two steps of the shell's own
         emit({"type": "error", "name": "KeyboardInterrupt", "value": "", "traceback": "KeyboardInterrupt"})
     finally:
