@@ -5,6 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("portico.cli.up:up", "start Portico and stay in front; Ctrl-C stops it"),
@@ -40,7 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[0] not in COMMANDS:
         sys.stderr.write(f"portico: no command {given[0]!r}; `portico --help` lists them\n")
         return 2
+    if arguments is None:
+        _log_aside()
     return _run(given[0], given[1:])
+
+
+def _log_aside() -> None:
+    """Standard output is for answers: `eval "$(portico env)"` and `--json` allow nothing else there."""
+    from portico.logs import configure_logs
+
+    configure_logs(level="warning")
 
 
 def _overview() -> str:
@@ -49,16 +62,24 @@ def _overview() -> str:
     return "\n".join([USAGE, "Commands:", *lines, "", "`portico COMMAND --help` tells more.", ""])
 
 
-def _run(name: str, arguments: list[str]) -> int:
+def load(name: str) -> typer.Typer:
+    """A command of the table, its module imported."""
     import typer
-
-    from portico.errors import PorticoError
 
     module, _, attribute = COMMANDS[name][0].partition(":")
     app = getattr(importlib.import_module(module), attribute)
     if not isinstance(app, typer.Typer):
         function, app = app, typer.Typer(add_completion=False)
         app.command()(function)
+    return app
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    import typer
+
+    from portico.errors import PorticoError
+
+    app = load(name)
     try:
         typer.main.get_command(app)(args=arguments, prog_name=f"portico {name}")
     except PorticoError as error:
