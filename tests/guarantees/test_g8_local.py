@@ -34,7 +34,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     if not may_make_namespaces():
         pytest.skip(NO_RIGHT)
     names = ("http_proxy", "https_proxy", "all_proxy")
-    proxies = {name: DEAD_PROXY for name in (*names, *(name.upper() for name in names))}
+    proxies = dict.fromkeys((*names, *(name.upper() for name in names)), DEAD_PROXY)
     kept = {name: value for name, value in os.environ.items() if name.lower() not in (*names, "no_proxy")}
     result = tmp_path_factory.mktemp("loopback") / "told.json"
     run = subprocess.run(
