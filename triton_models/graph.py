@@ -105,13 +105,17 @@ class Int8Writer(GraphWriter):
     def _activation(self, source: str) -> tuple[str, str]:
         """`source` as UINT8 around 128, and the scale of each piece; made once, whoever reads it."""
         if source not in self._quantized:
-            size = self.node("Abs", [source], f"{source}.size")
-            largest = self.node("ReduceMax", [size, self.number(np.array([-1]))], f"{source}.largest")
+            axis = self.number(np.array([-1]))
+            highest = self.node("ReduceMax", [source, axis], f"{source}.highest")
+            lowest = self.node("ReduceMin", [source, axis], f"{source}.lowest")
+            depth = self.node("Neg", [lowest], f"{source}.depth")
+            largest = self.node("Max", [highest, depth], f"{source}.largest")
             scale = self.node("Mul", [largest, self.number(_single(1 / LEVELS))], f"{source}.scale")
-            steps = self.node("Div", [source, scale], f"{source}.steps")
-            # Half a step more, because the cast cuts off instead of rounding.
-            shifted = self.node("Add", [steps, self.number(_single(MIDDLE + 0.5))], f"{source}.shifted")
-            integers = self.node("Cast", [shifted], f"{source}.integers", to=TensorProto.UINT8)
+            inverse = self.node("Reciprocal", [scale], f"{source}.inverse")
+            steps = self.node("Mul", [source, inverse], f"{source}.steps")
+            # The scale of this operator is one number for a whole run, so it only rounds and shifts.
+            parts = [steps, self.number(np.array(1, np.float32)), self.number(np.array(MIDDLE, np.uint8))]
+            integers = self.node("QuantizeLinear", parts, f"{source}.integers")
             self._quantized[source] = (integers, scale)
         return self._quantized[source]
 
