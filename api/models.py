@@ -7,7 +7,6 @@ from pydantic import BaseModel, Field
 
 from api.body import BodyRoute
 from api.decide import decide_admin
-from api.body import BodyRoute
 from api.deps import App, Person
 from portico.errors import Conflict, Misconfigured
 
