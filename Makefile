@@ -11,10 +11,12 @@ setup:
 
 test: check
 	@$(SETUP) browser
+	@$(SETUP) sandbox
 	.venv/bin/python -m pytest $(ARGS)
 
 test-long: check
 	@$(SETUP) browser
+	@$(SETUP) sandbox
 	.venv/bin/python -m pytest -m "long or not long" $(ARGS)
 
 check:

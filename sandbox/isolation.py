@@ -18,6 +18,7 @@ from sandbox.image.build import Image
 from sandbox.settings import Limits
 
 GUEST_UID = 1000
+CGROUPS = Path("/sys/fs/cgroup")
 AGENT = ["/opt/env/bin/python", "-m", "sandbox.guest.agent"]
 GUEST_CODE = Path(__file__).parent / "guest"
 OVERHEAD = 256 * 1024 * 1024  # gVisor's own, on top of what the guest may use
@@ -89,7 +90,7 @@ class Isolation:
             "linux": {
                 "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")],
                 **(
-                    {"cgroupsPath": f"/portico-sandbox/{name}", "resources": _resources(limits)}
+                    {"cgroupsPath": f"/portico-sandbox-{name}", "resources": _resources(limits)}
                     if self.cgroups
                     else {}
                 ),
@@ -134,13 +135,30 @@ class Isolation:
                 stderr=asyncio.subprocess.DEVNULL,
             )
             await asyncio.wait_for(process.wait(), 20)
+        for left in (self.state / "runsc").glob(f"*{name}*"):
+            left.unlink(missing_ok=True)
+        for _ in range(40 if self.cgroups else 0):  # who was killed while starting is not known to runsc
+            if _without_cgroups(name):
+                break
+            await asyncio.sleep(0.05)
         shutil.rmtree(self.state / "bundles" / name, ignore_errors=True)
+
+
+def _without_cgroups(name: str) -> bool:
+    """Whether no group of that sandbox is left. One whose processes still end cannot go yet."""
+    groups = [*CGROUPS.glob(f"portico-sandbox-{name}"), *CGROUPS.glob(f"*/portico-sandbox-{name}")]
+    for group in groups:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+    return not any(group.exists() for group in groups)
 
 
 async def set_up(runsc: Path, state: Path, image: Image, limits: Limits) -> Isolation:
     """The strongest isolation that works here. IsolationUnavailable if none does."""
     (state / "bundles").mkdir(parents=True, exist_ok=True)
     (state / "runsc").mkdir(mode=0o700, exist_ok=True)
+    for left in (state / "bundles").iterdir():  # by a service that was killed
+        await Isolation(runsc, state, image, cgroups=os.geteuid() == 0).destroy(left.name)
     for cgroups in (True, False) if os.geteuid() == 0 else (False,):
         isolation = Isolation(runsc, state, image, cgroups)
         try:

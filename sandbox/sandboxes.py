@@ -132,12 +132,17 @@ class Sandboxes:
             task.add_done_callback(self._filling.discard)
 
     async def _add_warm(self) -> None:
+        sandbox = await self._make()
+        ready = False
         try:
-            sandbox = await self._make()
-            await sandbox.link.ask("ready", timeout_s=link.READY_S)
-        except (SandboxGone, link.GuestError, OSError):
-            return  # the next creation tries again and reports
-        self._warm.put_nowait(sandbox)
+            ready = bool((await sandbox.link.ask("ready", timeout_s=link.READY_S)).get("ready"))
+        except (SandboxGone, link.GuestError):
+            LOG.warning("a sandbox did not get ready")  # the next creation tries again and reports
+        finally:
+            if not ready:  # also when the service stops meanwhile
+                sandbox.link.close()
+        if ready:
+            self._warm.put_nowait(sandbox)
 
     async def _make(self) -> Sandbox:
         name = "i" + secrets.token_hex(10)
@@ -174,6 +179,8 @@ class Sandboxes:
         """End everything, and wait until nothing is left."""
         for task in self._filling:
             task.cancel()
+        if self._filling:
+            await asyncio.wait(self._filling)
         for sandbox in [*self.all(), *(self._warm.get_nowait() for _ in range(self._warm.qsize()))]:
             self.kill(sandbox, "the service stops")
         until = time.monotonic() + 15

@@ -1,4 +1,4 @@
-"""`python -m infra.setup [up|check|bench|browser|setup] …`: set up, then hand over to what was asked for."""
+"""`python -m infra.setup [up|check|bench|browser|sandbox|setup] …`: set up, then hand over to what was asked for."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import sys
 from infra.setup import system
 from infra.setup.environments import MAIN
 from infra.setup.shell import SetupFailed
-from infra.setup.steps import set_up
+from infra.setup.steps import provide_on_demand, set_up
 from portico.embedded.binaries import CHECKOUT
 
-DEV = ("check", "bench", "browser")
+DEV = ("check", "bench", "browser", "sandbox")
 
 
 def main(arguments: list[str]) -> int:
     goal, rest = (arguments[0], arguments[1:]) if arguments else ("setup", [])
     try:
         set_up(dev=goal in DEV)
+        if goal == "sandbox":
+            provide_on_demand()
     except SetupFailed as error:
         sys.stderr.write(f"set-up    {error}\n")
         return 1

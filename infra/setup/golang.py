@@ -13,13 +13,13 @@ from infra.setup.shell import output_of, run, step
 from portico.embedded.binaries import BINARIES, Binary, cache_directory
 
 
-def missing() -> tuple[Binary, ...]:
-    return tuple(binary for binary in BINARIES if not binary.path.exists())
+def missing(among: tuple[Binary, ...] = BINARIES) -> tuple[Binary, ...]:
+    return tuple(binary for binary in among if not binary.path.exists())
 
 
-def provide(uv: Path) -> None:
+def provide(uv: Path, among: tuple[Binary, ...] = BINARIES) -> None:
     """Build what is not in the cache; a program of the same version in PATH is taken as it is."""
-    wanted = [binary for binary in missing() if not _take_from_path(binary)]
+    wanted = [binary for binary in missing(among) if not _take_from_path(binary)]
     if not wanted:
         return
     cache_directory().mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from infra.setup import environments as env
 from infra.setup import golang, interpreter, system
 from infra.setup.shell import SetupFailed, break_off, run, say, step
-from portico.embedded.binaries import CHECKOUT, cache_directory
+from portico.embedded.binaries import CHECKOUT, ON_DEMAND, cache_directory
 
 LINK_NAME = "portico"
 
@@ -26,6 +26,15 @@ def set_up(*, dev: bool) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)  # checkouts share the cache
         _prepare(dev=dev)
     link_program(programs_folder())
+
+
+def provide_on_demand() -> None:
+    """The binaries that no first answer waits for. Raises `SetupFailed`."""
+    if not golang.missing(ON_DEMAND):
+        return
+    with (cache_directory() / "setup.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        golang.provide(env.provide_uv([interpreter.provide()]), ON_DEMAND)
 
 
 def _todo(*, dev: bool) -> list[str]:

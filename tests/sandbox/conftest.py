@@ -65,7 +65,7 @@ def stop_service(service: Service) -> None:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     if not RUNSC.path.exists():
-        pytest.skip("runsc is not built: `infra/setup/run.sh` builds it from infra/binaries/runsc on demand")
+        pytest.skip("runsc is not built: `infra/setup/run.sh sandbox` builds it from infra/binaries/runsc")
     running = start_service(tmp_path_factory.mktemp("sandbox"))
     yield running
     stop_service(running)
@@ -77,7 +77,7 @@ MakeService = Callable[..., Service]
 @pytest.fixture
 def make_service(tmp_path: Path) -> Iterator[MakeService]:
     if not RUNSC.path.exists():
-        pytest.skip("runsc is not built")
+        pytest.skip("runsc is not built: `infra/setup/run.sh sandbox` builds it from infra/binaries/runsc")
     made: list[Service] = []
 
     def make(*more: str) -> Service:

@@ -14,7 +14,7 @@ from e2b import SandboxQuery
 from e2b.exceptions import AuthenticationException, RateLimitException, SandboxNotFoundException
 from e2b_code_interpreter import Sandbox
 
-from tests.sandbox.conftest import MakeService, Service
+from tests.sandbox.conftest import MakeService, Service, start_service
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -117,6 +117,25 @@ def test_too_many_are_refused_and_nothing_outlives_the_service(
     service.process.wait()
 
     wait_until(lambda: not _processes_naming(str(tmp_path)))
+
+    again = make_service("--warm", "0")
+    assert not list((tmp_path / "state" / "bundles").iterdir())
+    assert not list(Path("/sys/fs/cgroup").glob(f"**/portico-sandbox-{sandbox.sandbox_id}"))
+    with pytest.raises(SandboxNotFoundException):
+        Sandbox.connect(sandbox.sandbox_id, **again.options)
+
+
+def test_without_isolation_the_service_ends_with_the_reason(tmp_path: Path) -> None:
+    """A `runsc` that cannot set anything apart, as where namespaces are forbidden."""
+    runsc = tmp_path / "runsc"
+    runsc.write_text("#!/bin/sh\necho 'operation not permitted' >&2; exit 128\n")
+    runsc.chmod(0o755)
+    with pytest.raises(
+        AssertionError, match=r"no sandbox can be set apart here: operation not permitted\..*root"
+    ):
+        start_service(tmp_path, "--runsc", str(runsc))
+    with pytest.raises(AssertionError, match=r"builds it, or name one"):
+        start_service(tmp_path, "--runsc", str(tmp_path / "nothing"))
 
 
 def _processes_naming(text: str) -> list[str]:
