@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 import yaml
 from tritonclient.grpc.aio import InferenceServerClient
 
-from tests.support import RunningStack
+from tests.support import CHECKOUT, RunningStack
 
 HELD_OUT: dict[str, dict[str, list[str]]] = yaml.safe_load(
     (Path(__file__).parent / "held_out.yaml").read_text()
@@ -211,3 +214,27 @@ async def test_the_table_alone_goes_to_stdout(inner_stack: RunningStack, tmp_pat
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].split() == ["FP32", "INT8", "INT8", "against", "FP32"]
     assert "models:" not in done.stdout
+
+
+async def test_an_interrupted_evaluation_leaves_nothing_behind(
+    inner_stack: RunningStack, tmp_path: Path
+) -> None:
+    status, out = interrupted(inner_stack, labelled(tmp_path / "data.csv"))
+
+    assert status != 0
+    assert out == ""
+    assert await left_behind(inner_stack) == []
+
+
+def interrupted(stack: RunningStack, data: Path) -> tuple[int, str]:
+    """Exit status and stdout of an evaluation that gets Ctrl-C while its models are loaded."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "portico.cli.main", "models", "eval", data],
+        cwd=CHECKOUT, env=stack.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert any("measuring" in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    return process.returncode, out
