@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from portico.embedded import bundle, temporal, triton
+from portico.embedded.arguments import hide_argument
 from portico.embedded.binaries import OPA, VERSITYGW
 from portico.embedded.context import Context
 from portico.embedded.probes import grpc_health, grpc_true, http_ok
 from portico.errors import Misconfigured
+from portico.logs import logger
 from portico.settings import Settings
 
 GRPC_HEALTH = "/grpc.health.v1.Health/Check"
@@ -24,6 +26,9 @@ TEMPORAL_FRONTEND = "temporal.api.workflowservice.v1.WorkflowService"
 
 async def _nothing(context: Context) -> None:
     """Most parts need no work of their own."""
+
+
+log = logger("embedded")
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,12 @@ async def _s3_ready(context: Context, _pid: int) -> bool:
     return await http_ok(context.address("s3"), "/healthz")
 
 
-async def _triton_ready(context: Context, _pid: int) -> bool:
-    return await grpc_true(context.address("triton"), TRITON_READY)
+async def _triton_ready(context: Context, pid: int) -> bool:
+    if not await grpc_true(context.address("triton"), TRITON_READY):
+        return False
+    if not hide_argument(pid, context.credentials["triton_admin_key"]):
+        log.warning("triton.key_in_command_line", process=pid)
+    return True
 
 
 def _python(module: str) -> Callable[[Context], tuple[str, ...]]:

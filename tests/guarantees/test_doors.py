@@ -253,14 +253,7 @@ def test_another_user_sees_no_file_and_no_live_update(stack: RunningStack) -> No
     assert as_nobody(look) == []
 
 
-IN_THE_COMMAND = pytest.mark.xfail(strict=True, reason="tritonserver takes this key on its command line only")
-KEYS = (
-    "cli_key",
-    "opa_token",
-    "s3_access_key",
-    "s3_secret_key",
-    pytest.param("triton_admin_key", marks=IN_THE_COMMAND),
-)
+KEYS = ("cli_key", "opa_token", "s3_access_key", "s3_secret_key", "triton_admin_key")
 
 
 @as_root
