@@ -182,12 +182,13 @@ def test_the_intent_of_the_page_can_be_read(tmp_path: Path) -> None:
         for language, block in FENCE.findall((CHECKOUT / "docs" / "intents.md").read_text())
         if language == "yaml"
     ]
-    whole = tmp_path / "opening_hours.yaml"
-    whole.write_text(examples[0])
-    assert read_intent(whole).name == "opening_hours"
-    with_slots = tmp_path / "slots.yaml"
-    with_slots.write_text(examples[0].partition("action:")[0] + examples[1])
-    assert read_intent(with_slots).action["tool"] == "time"
+    actions = {}
+    for number, example in enumerate(examples):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(example)
+        actions[read_intent(path).name] = read_intent(path).action
+    assert actions["opening_hours"]["reply"]["en"]
+    assert actions["time_at"]["tool"] == "time"
 
 
 def test_the_tool_of_the_page_can_be_declared_and_called(
