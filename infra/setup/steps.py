@@ -29,12 +29,25 @@ def set_up(*, dev: bool) -> None:
 
 
 def provide_on_demand() -> None:
-    """The binaries that no first answer waits for. Raises `SetupFailed`."""
-    if not golang.missing(ON_DEMAND):
+    """What no first answer waits for: the sandboxes' binary and their system. Raises `SetupFailed`."""
+    stamps, digest = env.Stamps(env.MAIN), _sandbox_digest()
+    if not golang.missing(ON_DEMAND) and stamps.has("sandbox", digest):
         return
     with (cache_directory() / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        golang.provide(env.provide_uv([interpreter.provide()]), ON_DEMAND)
+        uv = env.provide_uv([interpreter.provide()])
+        golang.provide(uv, ON_DEMAND)
+        with step("system of the sandboxes built"):
+            found = {**env.uv_environment(), "PATH": f"{uv.parent}:{os.environ['PATH']}"}
+            python = env.MAIN / "bin" / "python"
+            run((python, "-m", "sandbox.image", cache_directory() / "sandbox"), cwd=CHECKOUT, env=found)
+    stamps.put("sandbox", digest)
+
+
+def _sandbox_digest() -> str:
+    return env.digest_of(
+        *sorted(path for path in (CHECKOUT / "sandbox" / "image").iterdir() if path.is_file())
+    )
 
 
 def _todo(*, dev: bool) -> list[str]:

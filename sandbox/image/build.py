@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import compileall
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -140,6 +141,8 @@ _UNCHECKED = __import__("py_compile").PycInvalidationMode.UNCHECKED_HASH
 def _installer() -> list[str]:
     if uv := shutil.which("uv"):
         return [uv, "pip", "install", "--quiet", "--link-mode", "copy", "--python", sys.executable]
+    if importlib.util.find_spec("pip") is None:
+        raise ImageFailed("neither uv is in PATH nor has this Python pip: install one of them")
     return [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
 
 

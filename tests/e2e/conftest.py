@@ -18,7 +18,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OpenChat = Callable[..., ChatPage]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="module"
+)  # Playwright's loop runs as long as this does, and other tests have loops of their own
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Chromium's own sandbox needs a user that is not root; what it opens here is ours alone.
