@@ -13,6 +13,7 @@ from temporalio import activity
 from activities.deps import Deps
 from portico.contracts import Actor, ConversationRef, Decision, Effect
 from portico.policy_input import (
+    EDGE,
     EgressAction,
     InboundAction,
     ModelAction,
@@ -33,9 +34,6 @@ from portico.steps import (
     ToolQuestion,
 )
 from portico.tool import ToolSpec
-
-NO_CONVERSATION = ConversationRef(id="edge", channel="api", account="default", chat="")
-"""For tools that are invoked without a conversation, through the edge."""
 
 
 class AuthorizeSteps:
@@ -102,7 +100,7 @@ class AuthorizeSteps:
             risk=declared.risk,
             params_hash=params_hash(declared.name, invocation.parameters),
         )
-        conversation = question.conversation or NO_CONVERSATION
+        conversation = question.conversation or EDGE
         asked = self._about(action, actor=question.actor, conversation=conversation)
         decision = await self._deps.policy.decide("tool", asked, decision_id=question.decision_id)
         return ToolAnswer(
