@@ -7,6 +7,7 @@ only a warning, because platforms inject names of their own.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -120,15 +121,65 @@ class DeliverySettings(Table):
 
 
 class SandboxSettings(Table):
-    url: str = Field("", description="URL of an external sandbox service")
+    enabled: bool = Field(True, description="false: no sandbox is built or started, and no code runs")
+    url: str = Field("", description="URL of an external sandbox service; empty: the embedded one")
+    key: SecretStr | None = Field(None, description="key of an external sandbox service")
 
 
 class ToolSettings(Table):
     timeout_s: float = Field(30, description="longest run of a tool that declares no limit of its own", gt=0)
+    callback_hosts: tuple[str, ...] = Field(
+        (),
+        description="`host` or `host:port` that results may be posted to although they are not in the public "
+        "internet, or although `local_only` is set",
+    )
+
+    @field_validator("callback_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """A variable holds them as `a.example,10.0.0.5:8000`."""
+        return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+class McpToolSettings(Table):
+    enabled: bool = Field(True, description="false: it is not offered")
+    effects: Literal["none", "read", "write"] | None = Field(None, description="instead of the server's")
+    risk: Literal["low", "medium", "high"] | None = Field(None, description="instead of the server's")
+    repeatable: bool = Field(False, description="doing it twice does what doing it once does")
+
+
+class McpServerSettings(Table):
+    """One of `url` and `command`."""
+
+    url: str = Field("", description="URL of a server that speaks streamable HTTP")
+    command: tuple[str, ...] = Field((), description="program and arguments of a server on this machine")
+    token: str = Field("", description="for url: bearer token; secret:NAME, env:NAME or file:PATH")
+    environment: dict[str, str] = Field({}, description="for command: its variables; it gets no others")
+    memory_mib: int = Field(512, description="for command: how much memory it may use", ge=64)
+    effects: Literal["none", "read", "write"] = Field("write", description="what its tools do to the world")
+    risk: Literal["low", "medium", "high"] = Field("medium", description="what a mistake would cost")
+    timeout_s: float = Field(60, description="longest call of one of its tools", gt=0)
+    tools: dict[str, McpToolSettings] = Field(
+        {}, description="what holds for single tools, by their name there"
+    )
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> McpServerSettings:
+        if bool(self.url) == bool(self.command):
+            raise ValueError("set one of url and command")
+        return self
 
 
 class McpSettings(Table):
-    servers: dict[str, dict[str, Any]] = Field({}, description="MCP servers whose tools are offered")
+    servers: dict[str, McpServerSettings] = Field({}, description="MCP servers whose tools are offered")
+
+    @field_validator("servers")
+    @classmethod
+    def _can_name_tools(cls, value: dict[str, McpServerSettings]) -> dict[str, McpServerSettings]:
+        """A tool is called `SERVER_tool`."""
+        if wrong := [name for name in value if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name)]:
+            raise ValueError(f"{wrong[0]!r}: a server's name is lower-case letters, digits and _, at most 32")
+        return value
 
 
 class LogSettings(Table):

@@ -264,3 +264,36 @@ class ToolOutcome(Contract):
     turn_id: str = ""
     result: ExecutionResult
     dedup_key: str = Field(default="")
+
+
+# --- callbacks -----------------------------------------------------------------------------------------
+
+
+class CallbackQuestion(Contract):
+    """May the result of this run be posted there?"""
+
+    invocation_id: str
+    url: str
+    actor: Actor
+    conversation: ConversationRef | None = None
+    decision_id: str
+
+
+class CallbackAnswer(Contract):
+    decision: Decision
+
+
+class CallbackInput(Contract):
+    invocation_id: str
+    url: str
+    result: ExecutionResult
+    decision_id: str
+
+
+class CallbackDone(Contract):
+    """How the posting ended; `status` is the last answer's, 0 where there was none."""
+
+    outcome: Literal["delivered", "refused"] = "delivered"
+    status: int = 0
+    attempts: int = 1
+    reason: str = ""
