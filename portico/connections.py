@@ -6,7 +6,7 @@ An address in the settings wins; else the embedded stack's `run/parts.json` and 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,29 @@ def connect_to(settings: Settings, home: Home) -> Connections:
         s3_secret_key=settings.storage.secret_key or SecretStr(credentials.get("s3_secret_key", "")),
         bucket=settings.storage.bucket,
     )
+
+
+@dataclass(frozen=True)
+class SandboxDoor:
+    """Where code may run. `unavailable` is one line that says why it cannot, or empty."""
+
+    url: str = ""
+    key: str = field(default="", repr=False)
+    unavailable: str = ""
+
+
+def sandbox_door(settings: Settings, home: Home) -> SandboxDoor:
+    """As the supervisor left it this moment; cheap enough to be asked before every call."""
+    given = settings.sandbox
+    if not given.enabled:
+        return SandboxDoor(unavailable="the sandbox is switched off ([sandbox] enabled)")
+    if given.url:
+        return SandboxDoor(given.url, given.key.get_secret_value() if given.key else "")
+    address, known = part_address(home, "sandbox"), _read(home.sandbox_state)
+    if not address:
+        return SandboxDoor(unavailable="no sandbox was started here")
+    key = str(_read(home.credentials).get("sandbox_key", ""))
+    return SandboxDoor(f"http://{address}", key, str(known.get("unavailable", "it has not been started yet")))
 
 
 def part_address(home: Home, part: str) -> str | None:

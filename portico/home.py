@@ -86,5 +86,13 @@ class Home:
         return self.run / "credentials.json"
 
     @property
+    def sandbox(self) -> Path:
+        return self.root / "sandbox"
+
+    @property
+    def sandbox_state(self) -> Path:
+        return self.run / "sandbox.json"
+
+    @property
     def live_socket(self) -> Path:
         return self.run / "live.sock"

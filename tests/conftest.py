@@ -39,8 +39,10 @@ def make_stack(tmp_path: Path) -> Iterator[MakeStack]:
     """Make stacks of the test's own: `make_stack(only=("opa",), settings=TOML, start=True)`."""
     made: list[RunningStack] = []
 
-    def make(*, settings: str = "", only: tuple[str, ...] = (), start: bool = True) -> RunningStack:
-        running = RunningStack(tmp_path / f"home{len(made)}", settings=settings, only=only)
+    def make(
+        *, settings: str = "", only: tuple[str, ...] = (), start: bool = True, sandbox: bool = False
+    ) -> RunningStack:
+        running = RunningStack(tmp_path / f"home{len(made)}", settings=settings, only=only, sandbox=sandbox)
         made.append(running)
         if start:
             running.start()

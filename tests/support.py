@@ -25,6 +25,7 @@ START_TIMEOUT_S = 120
 CHECKOUT = Path(__file__).parents[1]
 INNER = ("temporal", "opa", "s3", "triton")
 FREE_PORTS = "port = 0\ngrpc_port = 0\n"
+NO_SANDBOX = "sandbox.enabled = false\n"  # the second start of Python in each stack; few tests need it
 
 
 class StartFailed(AssertionError):
@@ -34,11 +35,13 @@ class StartFailed(AssertionError):
 class RunningStack:
     """`portico up` as a process. Whatever happens to the tests, it dies with them."""
 
-    def __init__(self, root: Path, *, settings: str = "", only: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, root: Path, *, settings: str = "", only: tuple[str, ...] = (), sandbox: bool = False
+    ) -> None:
         self.home = Home(root)
         self.home.make()
         self.only = only
-        self.home.settings.write_text(FREE_PORTS + settings)
+        self.home.settings.write_text(FREE_PORTS + ("" if sandbox else NO_SANDBOX) + settings)
         self._killed: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
 

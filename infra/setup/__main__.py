@@ -1,13 +1,14 @@
-"""`python -m infra.setup [up|check|bench|browser|sandbox|setup] …`: set up, then hand over to what was asked for."""
+"""`python -m infra.setup [up|check|bench|browser|sandbox|on-demand|setup] …`: set up, then hand over."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from infra.setup import system
 from infra.setup.environments import MAIN
-from infra.setup.shell import SetupFailed
+from infra.setup.shell import SetupFailed, break_off
 from infra.setup.steps import provide_on_demand, set_up
 from portico.embedded.binaries import CHECKOUT
 
@@ -15,10 +16,12 @@ DEV = ("check", "bench", "browser", "sandbox")
 
 
 def main(arguments: list[str]) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     goal, rest = (arguments[0], arguments[1:]) if arguments else ("setup", [])
     try:
-        set_up(dev=goal in DEV)
-        if goal == "sandbox":
+        if goal != "on-demand":  # asked for by a stack that runs
+            set_up(dev=goal in DEV)
+        if goal in ("sandbox", "on-demand"):
             provide_on_demand()
     except SetupFailed as error:
         sys.stderr.write(f"set-up    {error}\n")
@@ -27,6 +30,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"set-up    {error.strerror}: {error.filename}\n")
         return 1
     except KeyboardInterrupt:
+        break_off()
         return 130
     if goal == "browser":
         system.provide_browser()

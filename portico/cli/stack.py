@@ -53,7 +53,8 @@ def status(as_json: Json = False) -> None:
         for part in found.parts:
             memory = f"{part.pss_bytes / MIB:.0f} MiB" if part.pss_bytes else ""
             pid = f"process {part.pid}" if part.pid else ""
-            typer.echo(f"{part.part:9} {part.state:9} {part.address or '':22} {pid:16} {memory}".rstrip())
+            where = part.reason or f"{part.address or '':22} {pid:16} {memory}"
+            typer.echo(f"{part.part:9} {part.state:9} {where}".rstrip())
         supervisor = f"process {found.supervisor}" if found.supervisor else "stopped"
         typer.echo(f"supervisor {supervisor}, home {found.home}")
     raise typer.Exit(0 if found.ready else 1)

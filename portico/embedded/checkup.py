@@ -100,4 +100,5 @@ def _parts(home: Home, settings: Settings) -> Iterator[Finding]:
         return
     for part in read_status(home, settings).parts:
         mend = f"portico logs {part.part}"
-        yield Finding(part.part, part.state in ("ready", "external"), part.state, mend)
+        well = part.state in ("ready", "external") or not part.needed
+        yield Finding(part.part, well, " ".join(filter(None, (part.state, part.reason))), mend)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from portico.embedded import bundle, temporal, triton
+from portico.embedded import bundle, sandbox, temporal, triton
 from portico.embedded.arguments import hide_argument
 from portico.embedded.binaries import OPA, VERSITYGW
 from portico.embedded.context import Context
@@ -48,6 +48,8 @@ class Part:
     external: Callable[[Settings], str] = lambda settings: ""  # the address of one that runs elsewhere
     ready_timeout_s: float = 60
     stop_timeout_s: float = 10
+    late: bool = False  # started when everything else is up; the stack is ready, and goes on, without it
+    before_environment: Callable[[Context], Mapping[str, str]] = Context.plain_environment
 
 
 async def _temporal_ready(context: Context, _pid: int) -> bool:
@@ -115,6 +117,10 @@ async def _api_ready(context: Context, _pid: int) -> bool:
     return await http_ok(context.address("api"), "/readyz", tls=context.tls)
 
 
+async def _sandbox_ready(context: Context, _pid: int) -> bool:
+    return await http_ok(context.address("sandbox"), "/healthz")
+
+
 NEEDED_TO_START = ("temporal", "opa", "s3")  # Triton takes longest and is only asked when a message is there
 PARTS = (
     Part(
@@ -166,6 +172,18 @@ PARTS = (
         environment=Context.own_environment,
         ready=_api_ready,
     ),
+    Part(
+        name="sandbox",
+        doors=("sandbox",),
+        before=sandbox.build,
+        before_environment=sandbox.build_environment,
+        command=sandbox.command,
+        environment=Context.plain_environment,
+        ready=_sandbox_ready,
+        external=lambda settings: settings.sandbox.url,
+        stop_timeout_s=20,
+        late=True,
+    ),
 )
 EDGE_DOORS = ("api", "api-grpc")
 
@@ -177,4 +195,15 @@ def choose(names: tuple[str, ...], settings: Settings) -> tuple[Part, ...]:
         raise Misconfigured(
             f"no part {', '.join(unknown)}; there are {', '.join(part.name for part in PARTS)}"
         )
-    return tuple(part for part in PARTS if (not names or part.name in names) and not part.external(settings))
+    return tuple(
+        part
+        for part in PARTS
+        if (not names or part.name in names)
+        and not part.external(settings)
+        and not switched_off(part, settings)
+    )
+
+
+def switched_off(part: Part, settings: Settings) -> bool:
+    """Whether a person wants to do without it."""
+    return part.name == "sandbox" and not settings.sandbox.enabled

@@ -23,6 +23,8 @@ Report = Callable[[str, str], None]  # name of the part, what happened
 PROBE_EVERY_S = 0.05
 FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 30.0
+FIRST_LATE_RETRY_S = 15.0
+LONGEST_LATE_RETRY_S = 600.0
 STEADY_S = 60.0  # up for so long: the next death is a new story
 START_TRIES = 3
 LOG_BYTES = 10 * 1024 * 1024
@@ -82,6 +84,36 @@ class Runner:
             self._report(self.part.name, f"ended ({_reason(code)}); starting it again, log: {self.log}")
             delay = await self._restart(delay)
 
+    async def keep_late(self, note: Callable[[str], None], reason: Callable[[list[str]], str]) -> None:
+        """Start what the rest can do without, for ever; `note` learns why it is not there, or that it is.
+
+        Unlike `start` this never gives up and raises nothing: a machine may be mended while the stack runs.
+        """
+        delay = FIRST_LATE_RETRY_S
+        said = ""
+        while True:
+            began = time.monotonic()
+            try:
+                await self._start_once()
+            except PorticoError as error:
+                why = reason(tail(self.log, TAIL_LINES)) if isinstance(error, NotUp) else str(error)
+                await self.stop()
+                note(why)
+                if why != said:
+                    self._report(self.part.name, f"cannot be used: {why}")
+                said, delay = why, min(delay * 2, LONGEST_LATE_RETRY_S)
+                await asyncio.sleep(delay)
+                continue
+            took, address = time.monotonic() - began, self._context.address(self.part.doors[0])
+            self._report(self.part.name, f"ready in {took:.1f} s  {address}")
+            note("")
+            code = await self._ended()
+            note("it ended and is being started again")
+            self._report(self.part.name, f"ended ({_reason(code)}); starting it again, log: {self.log}")
+            said, delay = "", FIRST_LATE_RETRY_S
+            await self.stop()
+            await asyncio.sleep(FIRST_RETRY_S)
+
     async def _restart(self, delay: float) -> float:
         while True:
             await asyncio.sleep(delay)
@@ -137,7 +169,7 @@ class Runner:
         self.up.set()
 
     async def _prepare(self, command: tuple[str, ...]) -> None:
-        environment = self._context.plain_environment()
+        environment = self.part.before_environment(self._context)
         self._process = self._spawn(command, environment, cwd=CHECKOUT)
         code = await self._ended()
         self._process = None

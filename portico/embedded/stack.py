@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from portico.crypto import open_keyring
+from portico.embedded import sandbox
 from portico.embedded.binaries import OPA
 from portico.embedded.bundle import PolicyWatcher
 from portico.embedded.context import Context
@@ -32,7 +33,8 @@ class Stack:
 
     def __init__(self, context: Context, parts: tuple[Part, ...], report: Report) -> None:
         self.context = context
-        self.runners = {part.name: Runner(part, context, report) for part in parts}
+        self.runners = {part.name: Runner(part, context, report) for part in parts if not part.late}
+        self.late = {part.name: Runner(part, context, report) for part in parts if part.late}
         self.report = report
 
     async def run(self, announce: Callable[[Stack], Awaitable[None]]) -> None:
@@ -48,12 +50,13 @@ class Stack:
             tasks = [asyncio.create_task(runner.keep()) for runner in self.runners.values()]
             tasks += [asyncio.create_task(self._watch_policies()), asyncio.create_task(self._watch_logs())]
             await _unless(stopping, announce(self))
+            tasks += [asyncio.create_task(self._keep_late(runner)) for runner in self.late.values()]
             await _unless(stopping, asyncio.gather(*tasks))
         finally:
             await _cancel(tasks)
             stopping.clear()
             if not await _unless(stopping, self._stop_all()):  # asked a second time
-                for runner in self.runners.values():
+                for runner in (*self.runners.values(), *self.late.values()):
                     runner.kill()
 
     async def _start_all(self) -> None:
@@ -69,10 +72,18 @@ class Stack:
                 await self.runners[name].up.wait()
         await runner.start()
 
+    async def _keep_late(self, runner: Runner) -> None:
+        """The sandbox is the one part that the rest can do without."""
+        if not sandbox.is_built():
+            sandbox.note(self.context, "it is being built, which takes a minute or two")
+            self.report(runner.part.name, f"is being built in the background, log: {runner.log}")
+        await runner.keep_late(lambda why: sandbox.note(self.context, why), sandbox.reason)
+
     async def _stop_all(self) -> None:
         """Our own processes first, then the servers that they use; each group at once."""
         ours = [runner for runner in self.runners.values() if runner.part.needs]
         servers = [runner for runner in self.runners.values() if not runner.part.needs]
+        servers += self.late.values()
         for group in (ours, servers):
             await asyncio.gather(*(runner.stop() for runner in group))
 
@@ -94,7 +105,7 @@ class Stack:
     async def _watch_logs(self) -> None:
         while True:
             await asyncio.sleep(LOG_CHECK_S)
-            for runner in self.runners.values():
+            for runner in (*self.runners.values(), *self.late.values()):
                 runner.limit_log()
 
 
@@ -125,6 +136,7 @@ def prepare(
             if door not in EDGE_DOORS:
                 registry.set_address(door, inner_address(registry.address(door)))
     context = Context(home, settings, registry, load_credentials(home), config)
+    sandbox.note(context, "it has not been started yet")
     return Stack(context, parts, report), lock
 
 

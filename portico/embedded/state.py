@@ -13,7 +13,7 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,7 +27,13 @@ INNER_PORTS = range(
 )  # below Linux' range for outgoing connections, which would take a free one
 EDGE_TRIES = 100
 LOCK_TRIES = 10
-CREDENTIALS = {"opa_token": 32, "s3_access_key": 15, "s3_secret_key": 30, "triton_admin_key": 32}
+CREDENTIALS: dict[str, Callable[[], str]] = {
+    "opa_token": lambda: secrets.token_urlsafe(32),
+    "s3_access_key": lambda: secrets.token_urlsafe(15),
+    "s3_secret_key": lambda: secrets.token_urlsafe(30),
+    "triton_admin_key": lambda: secrets.token_urlsafe(32),
+    "sandbox_key": lambda: f"e2b_{secrets.token_hex(20)}",  # E2B's SDKs accept no other form
+}
 
 
 class SupervisorLock:
@@ -132,7 +138,7 @@ class Registry:
 def load_credentials(home: Home) -> dict[str, str]:
     """The credentials of this home's parts; what is missing is made."""
     known = _read_json(home.credentials)
-    missing = {name: secrets.token_urlsafe(size) for name, size in CREDENTIALS.items() if name not in known}
+    missing = {name: make() for name, make in CREDENTIALS.items() if name not in known}
     if missing:
         known |= missing
         write_private(home.credentials, json.dumps(known, indent=1))

@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from portico.connections import sandbox_door
 from portico.embedded.context import Context
-from portico.embedded.parts import PARTS, Part
+from portico.embedded.parts import PARTS, Part, switched_off
 from portico.embedded.process import members
 from portico.embedded.state import Registry, SupervisorLock, load_credentials
 from portico.home import Home
@@ -16,13 +17,18 @@ from portico.settings import Settings
 
 @dataclass(frozen=True)
 class PartStatus:
-    """One part; `state` is ready, starting (runs but does not answer yet), stopped or external."""
+    """One part; `state` is ready, starting (runs but does not answer yet), stopped or external.
+
+    A part that the rest can do without is also `unavailable`, with its reason, or `off`.
+    """
 
     part: str
     state: str
     pid: int | None
     address: str | None
     pss_bytes: int
+    reason: str = ""
+    needed: bool = True
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,10 @@ class StackStatus:
 
     @property
     def ready(self) -> bool:
-        """Every part answers."""
-        return self.supervisor is not None and all(part.state in ("ready", "external") for part in self.parts)
+        """Every part that the stack needs answers."""
+        return self.supervisor is not None and all(
+            part.state in ("ready", "external") or not part.needed for part in self.parts
+        )
 
     def as_dict(self) -> dict[str, object]:
         return {**asdict(self), "ready": self.ready}
@@ -54,14 +62,23 @@ def read_status(home: Home, settings: Settings) -> StackStatus:
 async def _ask(part: Part, context: Context) -> PartStatus:
     elsewhere = part.external(context.settings)
     if elsewhere:
-        return PartStatus(part.name, "external", None, elsewhere, 0)
+        return PartStatus(part.name, "external", None, elsewhere, 0, needed=not part.late)
+    if switched_off(part, context.settings):
+        return PartStatus(part.name, "off", None, None, 0, needed=False)
     identity = context.registry.identity(part.name)
     address = context.registry.address(part.name)
     if identity is None or not identity.alive:
-        return PartStatus(part.name, "stopped", None, address, 0)
+        why = sandbox_door(context.settings, context.home).unavailable if part.late else ""
+        state = "unavailable" if why else "stopped"
+        return PartStatus(part.name, state, None, address, 0, reason=why, needed=not part.late)
     ready = await part.ready(context, identity.pid)
     return PartStatus(
-        part.name, "ready" if ready else "starting", identity.pid, address, session_pss(identity.pid)
+        part.name,
+        "ready" if ready else "starting",
+        identity.pid,
+        address,
+        session_pss(identity.pid),
+        needed=not part.late,
     )
 
 
