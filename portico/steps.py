@@ -22,6 +22,7 @@ from portico.contracts import (
     ToolInvocation,
     Understanding,
 )
+from portico.tool_steps import ToolOffer, ToolRequest, ToolRound
 
 # --- arrival ---------------------------------------------------------------------------------------
 
@@ -87,16 +88,25 @@ class Understood(Contract):
 
 
 class ModelQuestion(Contract):
+    """`pinned` is the route that the conversation asked for by name, `intent` what the message is about."""
+
     conversation: ConversationRef
     actor: Actor
     decision_id: str
     group: bool = False
+    pinned: str = ""
+    intent: str = ""
 
 
 class RouteRef(Contract):
     name: str
     model: str
     locality: Literal["local", "cloud"] = "local"
+
+
+class AllowedRoute(Contract):
+    route: RouteRef
+    decision: Decision
 
 
 class ModelAnswer(Contract):
@@ -107,6 +117,10 @@ class ModelAnswer(Contract):
     configured: bool = False
     offered: tuple[str, ...] = ()
     """Local model servers that were found and may be used once somebody consents."""
+    routes: tuple[AllowedRoute, ...] = ()
+    """Every route that policy allows, in the order in which they are tried; `route` is the first of them."""
+    refused: tuple[str, ...] = ()
+    """`NAME: why` of each route that policy refuses, and of a pinned one that is not configured."""
 
 
 class DialogueLine(Contract):
@@ -131,13 +145,19 @@ class GenerateInput(Contract):
     dialogue: tuple[DialogueLine, ...]
     text: str
     language: str = "en"
+    tools: tuple[ToolOffer, ...] = ()
+    """What the model may call in this round. None with `rounds` behind it: it has to answer now."""
+    rounds: tuple[ToolRound, ...] = ()
 
 
 class Generated(Contract):
+    """The model's answer, or the calls that it wants made first."""
+
     text: str
     route: str
     input_tokens: int | None = None
     output_tokens: int | None = None
+    calls: tuple[ToolRequest, ...] = ()
 
 
 class CollectInput(Contract):

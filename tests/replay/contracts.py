@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
-from portico import contracts, steps
+from portico import contracts, steps, tool_steps
 from workflows import decide, state
 
 RELEASE = "0.1.0"
@@ -28,7 +28,7 @@ M = TypeVar("M", bound=BaseModel)
 
 def all_contracts() -> dict[str, type[BaseModel]]:
     found: dict[str, type[BaseModel]] = {}
-    for module in (contracts, steps, state):
+    for module in (contracts, steps, tool_steps, state):
         for name, one in inspect.getmembers(module, inspect.isclass):
             if (
                 issubclass(one, BaseModel)
