@@ -10,22 +10,51 @@
         '''
 
 The function may be `async`. Where it has a parameter of type `ToolContext`, it learns who asks, in which
-language, and can report progress. It answers with anything that JSON can hold.
+language, and can report progress, keep artifacts and use the person's workspace. It answers with anything that
+JSON can hold, and with `File`s. This module needs pydantic and the standard library only.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema
 
-from portico.errors import PorticoError
+from portico.tool_types import (
+    ApprovalRequired,
+    AskAgain,
+    BadParameters,
+    File,
+    Person,
+    SandboxAccess,
+    ToolContext,
+    ToolError,
+    ToolFailed,
+    Workspace,
+    WorkspaceFile,
+)
+
+__all__ = [
+    "ApprovalRequired",
+    "AskAgain",
+    "BadParameters",
+    "File",
+    "Person",
+    "SandboxAccess",
+    "ToolContext",
+    "ToolError",
+    "ToolFailed",
+    "ToolSpec",
+    "Workspace",
+    "WorkspaceFile",
+    "spec_of",
+    "tool",
+]
 
 Effects = Literal["none", "read", "write"]
 Risk = Literal["low", "medium", "high"]
@@ -41,111 +70,108 @@ _ATTRIBUTE = "__portico_tool__"
 _PROBLEMS_SHOWN = 3
 
 
-class ToolError(PorticoError):
-    """Base of what a tool raises on purpose. The message is shown to the person who asked."""
-
-
-class ToolFailed(ToolError):
-    """The tool did its best and it did not work. The same call again will not help."""
-
-    code = "tool_failed"
-
-
-class AskAgain(ToolError):
-    """The call could work if it were put differently; the message tells the model or person how."""
-
-    code = "ask_again"
-
-
-class BadParameters(AskAgain):
-    """The parameters do not fit the tool's schema."""
-
-    code = "bad_parameters"
-
-
-class ApprovalRequired(ToolError):
-    """What was asked for needs a person's yes first."""
-
-    code = "approval_required"
-
-
-@dataclass(frozen=True)
-class Person:
-    """Who asks, as Portico knows them."""
-
-    id: str = ""
-    role: str = "guest"
-
-
-@dataclass(frozen=True)
-class ToolContext:
-    """What a tool knows of the call it serves. Made by Portico; in a test, by the test."""
-
-    invocation_id: str = ""
-    person: Person = Person()
-    language: str = "en"
-    report: Callable[[str, float | None], None] = field(default=lambda _text, _fraction: None, repr=False)
-    stop: threading.Event = field(default_factory=threading.Event, repr=False)
-
-    def progress(self, text: str, fraction: float | None = None) -> None:
-        """Tell how far the work is; `fraction` lies between 0 and 1. Cheap, and callable from any thread."""
-        self.report(text, fraction)
-
-    @property
-    def cancelled(self) -> bool:
-        """True once nobody waits for the result any more. Long loops in ordinary functions should look."""
-        return self.stop.is_set()
-
-    def raise_if_cancelled(self) -> None:
-        if self.cancelled:
-            raise ToolFailed("stopped")
-
-
 @dataclass(frozen=True)
 class ToolSpec:
-    """A declared tool. `parameters` is a JSON schema; `timeout_s` is None where the tool sets none."""
+    """A declared tool. `parameters` is a JSON schema; `timeout_s` is None where the tool sets none.
+
+    In its function's process it holds the function. Elsewhere it is a description: pure data, from `from_json`.
+    """
 
     name: str
     description: str
     parameters: dict[str, JsonValue]
     effects: Effects
     risk: Risk
-    timeout_s: float | None
-    repeatable: bool
-    function: Callable[..., Any] = field(repr=False)
-    context_parameter: str = ""
-    model: type[BaseModel] = field(default=BaseModel, repr=False)
+    timeout_s: float | None = None
+    repeatable: bool = False
+    secrets: tuple[str, ...] = ()
+    network: bool = False
+    concurrency: int = 4
+    sandbox: bool = False
+    file: str = ""
+    source: str = "function"
+    content_hash: str = ""
+    """SHA-256 (hex) of everything that decides what it does: its file, what that imports beside it, its packages."""
+    unavailable: str = ""
+    """Why it cannot run now, in one line; empty where it can."""
+    function: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
+    context_parameter: str = field(default="", compare=False)
+    model: type[BaseModel] = field(default=BaseModel, repr=False, compare=False)
 
     @property
     def is_async(self) -> bool:
         return inspect.iscoroutinefunction(self.function)
 
-    def validate(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """The function's arguments. Raises `BadParameters`, which names what is wrong but never the value."""
+    def validate(
+        self, parameters: dict[str, Any], *, files: Callable[..., File] | None = None
+    ) -> dict[str, Any]:
+        """The function's arguments. Raises `BadParameters`, which names what is wrong but never the value.
+
+        `files` finds the content of a file that is given by its path or as an artifact.
+        """
         try:
-            valid = self.model.model_validate(parameters)
+            valid = self.model.model_validate(parameters, context={"files": files})
         except ValidationError as error:
             raise BadParameters(_problems(error)) from None
-        fields = type(valid).model_fields
-        return {str(info.alias): getattr(valid, name) for name, info in fields.items()}
+        described = type(valid).model_fields
+        return {str(info.alias): getattr(valid, name) for name, info in described.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The description, as JSON holds it."""
+        return {name: getattr(self, name) for name in _DESCRIBED}
+
+    @classmethod
+    def from_json(cls, described: Mapping[str, Any]) -> ToolSpec:
+        """A description back; fields of another release are left out."""
+        known = {name: value for name, value in described.items() if name in _DESCRIBED}
+        return cls(**{**known, "secrets": tuple(known.get("secrets", ()))})
+
+
+_DESCRIBED = frozenset(
+    one.name for one in fields(ToolSpec) if one.name not in ("function", "context_parameter", "model")
+)
 
 
 def tool(
-    *, effects: Effects, risk: Risk, timeout_s: float | None = None, repeatable: bool = False
+    *,
+    effects: Effects,
+    risk: Risk,
+    timeout_s: float | None = None,
+    repeatable: bool = False,
+    secrets: Sequence[str] = (),
+    network: bool = False,
+    concurrency: int = 4,
+    sandbox: bool = False,
 ) -> Callable[[Function], Function]:
     """Declare a function as a tool.
 
     `effects`: what it does to the world outside: nothing, reads it, changes it. `risk`: what a mistake would
     cost. `repeatable`: doing it twice does what doing it once does, so a lost attempt may be repeated.
+    `secrets`: names of the owner's secrets that it may read. `network`: it gets a proxy to the hosts that policy
+    allows. `concurrency`: how many calls run at once. `sandbox`: it needs the sandbox service.
     Raises `TypeError` for a function that cannot be a tool, when it is declared.
     """
     if effects not in get_args(Effects) or risk not in get_args(Risk):
         raise TypeError(f"effects is one of {get_args(Effects)}, risk one of {get_args(Risk)}")
     if timeout_s is not None and timeout_s <= 0:
         raise TypeError("timeout_s is more than 0")
+    if concurrency < 1:
+        raise TypeError("concurrency is at least 1")
+    if isinstance(secrets, str):
+        raise TypeError("secrets is a list of names")
+    declared = {
+        "effects": effects,
+        "risk": risk,
+        "timeout_s": timeout_s,
+        "repeatable": repeatable,
+        "secrets": tuple(secrets),
+        "network": network,
+        "concurrency": concurrency,
+        "sandbox": sandbox,
+    }
 
     def declare(function: Function) -> Function:
-        setattr(function, _ATTRIBUTE, _read(function, effects, risk, timeout_s, repeatable))
+        setattr(function, _ATTRIBUTE, _read(function, declared))
         return function
 
     return declare
@@ -159,15 +185,13 @@ def spec_of(function: Callable[..., Any]) -> ToolSpec:
     return spec
 
 
-def _read(
-    function: Callable[..., Any], effects: Effects, risk: Risk, timeout_s: float | None, repeatable: bool
-) -> ToolSpec:
+def _read(function: Callable[..., Any], declared: dict[str, Any]) -> ToolSpec:
     name = getattr(function, "__name__", "")
     if not NAME.fullmatch(name):
         raise TypeError(f"{name!r} cannot name a tool: lower-case letters, digits and _, at most 64")
     description, arguments = _read_docstring(name, inspect.getdoc(function) or "")
-    fields, context_parameter = _fields(name, function, arguments)
-    model: type[BaseModel] = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+    definitions, context_parameter = _fields(name, function, arguments)
+    model: type[BaseModel] = create_model(name, __config__=ConfigDict(extra="forbid"), **definitions)
     schema = model.model_json_schema(schema_generator=_Untitled)
     schema.pop("title", None)
     schema.setdefault("properties", {})
@@ -175,13 +199,10 @@ def _read(
         name=name,
         description=description,
         parameters=schema,
-        effects=effects,
-        risk=risk,
-        timeout_s=timeout_s,
-        repeatable=repeatable,
         function=function,
         context_parameter=context_parameter,
         model=model,
+        **declared,
     )
 
 
@@ -191,7 +212,7 @@ def _fields(name: str, function: Callable[..., Any], arguments: dict[str, str]) 
         hints = get_type_hints(function, include_extras=True)
     except NameError as error:
         raise TypeError(f"{name}: the type {error.name!r} is not known in its module at run time") from None
-    fields: dict[str, Any] = {}
+    definitions: dict[str, Any] = {}
     context_parameter = ""
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
@@ -204,11 +225,11 @@ def _fields(name: str, function: Callable[..., Any], arguments: dict[str, str]) 
         description = _annotated_words(hints[parameter.name]) or arguments.get(parameter.name)
         default = ... if parameter.default is parameter.empty else parameter.default
         # The prefix keeps names such as `json` or `copy` from shadowing what every pydantic model has.
-        fields[f"p_{parameter.name}"] = (
+        definitions[f"p_{parameter.name}"] = (
             hints[parameter.name],
             Field(default, alias=parameter.name, description=description),
         )
-    return fields, context_parameter
+    return definitions, context_parameter
 
 
 def _is_context(hint: Any) -> bool:
