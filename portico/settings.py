@@ -128,6 +128,17 @@ class SandboxSettings(Table):
 
 class ToolSettings(Table):
     timeout_s: float = Field(30, description="longest run of a tool that declares no limit of its own", gt=0)
+    offer_to_models: bool = Field(True, description="language models may ask for tools")
+    rounds: int = Field(
+        5, description="how often a model may ask for tools before it has to answer", ge=0, le=20
+    )
+    calls: int = Field(4, description="how many tools a model may ask for at once", ge=1, le=16)
+    tokens: int = Field(
+        60_000, description="tokens of one answer with tools, after which the model has to end", ge=1000
+    )
+    plan_s: float = Field(
+        300, description="longest time in which a model may begin tools for one message", gt=0
+    )
     callback_hosts: tuple[str, ...] = Field(
         (),
         description="`host` or `host:port` that results may be posted to although they are not in the public "
