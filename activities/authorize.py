@@ -11,6 +11,7 @@ from collections.abc import Callable
 from temporalio import activity
 
 from activities.deps import Deps
+from portico.clients.route_choice import ask_each, in_order, refusals
 from portico.contracts import Actor, ConversationRef, Decision, Effect
 from portico.policy_input import (
     EDGE,
@@ -30,10 +31,13 @@ from portico.steps import (
     InboundQuestion,
     ModelAnswer,
     ModelQuestion,
+    RouteRef,
     ToolAnswer,
     ToolQuestion,
 )
 from portico.tool import ToolSpec
+
+NOTHING_TO_ASK = Decision(effect=Effect.DENY, reasons=("no route is configured",))
 
 
 class AuthorizeSteps:
@@ -57,24 +61,31 @@ class AuthorizeSteps:
 
     @activity.defn(name="authorize_model")
     async def authorize_model(self, question: ModelQuestion) -> ModelAnswer:
-        """The first configured route that policy allows. Each asked route has a decision id of its own."""
+        """All configured routes that policy allows, in order. Each has a decision with an id of its own."""
         routes = self._deps.routes
-        decision = Decision(effect=Effect.DENY, reasons=("no route is configured",))
-        for number, route in enumerate(routes.candidates()):
+        candidates = routes.candidates()
+
+        def about(route: RouteRef) -> PolicyInput:
             action = ModelAction(
                 route=route.name,
                 locality=route.locality,
                 owner_allowed=self._deps.settings.policy.owner_allows_cloud,
             )
-            asked = self._about(
+            return self._about(
                 action, actor=question.actor, conversation=question.conversation, group=question.group
             )
-            decision = await self._deps.policy.decide(
-                "model", asked, decision_id=f"{question.decision_id}-{number}"
-            )
-            if decision.allowed:
-                return ModelAnswer(decision=decision, route=route, configured=True)
-        return ModelAnswer(decision=decision, configured=bool(routes.candidates()), offered=routes.offered)
+
+        asked = await ask_each(self._deps.policy, candidates, about, decision_id=question.decision_id)
+        allowed = in_order(asked, pinned=question.pinned)
+        first = allowed[0] if allowed else None
+        return ModelAnswer(
+            decision=first.decision if first else asked[-1].decision if asked else NOTHING_TO_ASK,
+            route=first.route if first else None,
+            configured=bool(candidates),
+            offered=() if first else routes.offered,
+            routes=allowed,
+            refused=refusals(asked, pinned=question.pinned),
+        )
 
     @activity.defn(name="authorize_egress")
     async def authorize_egress(self, question: EgressQuestion) -> EgressAnswer:

@@ -98,7 +98,12 @@ def make_deps(ground: Foundation) -> Deps:
         live=LivePublisher(ground.home, ground.keyring),
         policy=PolicyClient(connections.opa_url, connections.opa_token),
         understand=UnderstandClient(connections.triton),
-        routes=ModelRoutes(ground.settings, ground.resolve, newer=SettingsFile(ground.home).changed),
+        routes=ModelRoutes(
+            ground.settings,
+            ground.resolve,
+            newer=SettingsFile(ground.home).changed,
+            triton=connections.triton,
+        ),
     )
 
 

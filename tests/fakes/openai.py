@@ -2,6 +2,7 @@
 
 with FakeOpenAI(models=["tiny"]) as model:            # model.url + "/v1" is the base_url
     model.say("Hello", " there", pause_s=0.05)        # one answer; else it echoes
+    model.call("add", {"a": 1}, text="Let me see.")   # one answer that asks for a tool
     model.script("chat", status(500), hang())
     model.asked[0]["messages"]
 """
@@ -19,7 +20,7 @@ from aiohttp import web
 
 from tests.fakes.server import FakeServer, Step, delay, drop, status
 
-__all__ = ["FakeOpenAI", "Said", "delay", "drop", "hang", "status", "too_many"]
+__all__ = ["FakeOpenAI", "Said", "call_pieces", "delay", "drop", "hang", "status", "too_many"]
 
 
 def hang() -> Step:
@@ -41,6 +42,18 @@ class Said:
     break_after: int | None = None
     stop_after: int | None = None
     finish: str = "stop"
+    calls: tuple[dict[str, Any], ...] = ()
+    """Pieces of `delta.tool_calls`, each in an event of its own."""
+    usage: bool = True
+
+
+def call_pieces(number: int, name: str, arguments: str, *, pieces: int = 3) -> tuple[dict[str, Any], ...]:
+    """One tool call as OpenAI streams it: id and name first, then the arguments bit by bit."""
+    step = max(1, -(-len(arguments) // pieces))
+    cut = [arguments[start : start + step] for start in range(0, len(arguments), step)]
+    head = {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": ""}}
+    bits = [{"index": number, "function": {"arguments": bit}} for bit in cut]
+    return ({"index": number, **head}, *bits)
 
 
 class FakeOpenAI(FakeServer):
@@ -72,6 +85,20 @@ class FakeOpenAI(FakeServer):
     ) -> None:
         """Queue one answer."""
         self._answers.append(Said(deltas, pause_s, break_after, stop_after, finish))
+
+    def call(self, name: str, arguments: Any, *more: tuple[str, Any], text: str = "") -> None:
+        """Queue one answer that asks for tools; arguments that are no string are written as JSON."""
+        asked = [(name, arguments), *more]
+        pieces = [
+            piece
+            for number, (tool, given) in enumerate(asked)
+            for piece in call_pieces(number, tool, given if isinstance(given, str) else json.dumps(given))
+        ]
+        self.answer(Said((text,) if text else (), finish="tool_calls", calls=tuple(pieces)))
+
+    def answer(self, said: Said) -> None:
+        """Queue one answer as it is."""
+        self._answers.append(said)
 
     def routes(self, app: web.Application) -> None:
         app.router.add_get("/v1/models", self._models)
@@ -120,7 +147,7 @@ class FakeOpenAI(FakeServer):
     async def _whole(self, body: dict[str, Any], answer: Said) -> web.Response:
         await asyncio.sleep(answer.pause_s * len(answer.deltas))
         message = {"role": "assistant", "content": "".join(answer.deltas)}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        choice = {"index": 0, "message": message, "finish_reason": answer.finish}
         usage = {
             "prompt_tokens": 1,
             "completion_tokens": len(answer.deltas),
@@ -159,8 +186,10 @@ class FakeOpenAI(FakeServer):
             if request.transport is None or request.transport.is_closing():
                 raise ConnectionResetError("the reader went away")
             await _event(response, {**head, "choices": [_delta({"content": text})]})
+        for piece in answer.calls:
+            await _event(response, {**head, "choices": [_delta({"tool_calls": [piece]})]})
         await _event(response, {**head, "choices": [_delta({}, answer.finish)]})
-        if (body.get("stream_options") or {}).get("include_usage"):
+        if answer.usage and (body.get("stream_options") or {}).get("include_usage"):
             await _event(response, {**head, "choices": [], "usage": _usage(len(answer.deltas))})
         await response.write(b"data: [DONE]\n\n")
 
@@ -185,7 +214,7 @@ def _head(body: dict[str, Any], kind: str) -> dict[str, Any]:
     return {"id": "chatcmpl-test", "object": kind, "created": int(time.time()), "model": body.get("model")}
 
 
-def _delta(delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:
+def _delta(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
     return {"index": 0, "delta": delta, "finish_reason": finish}
 
 

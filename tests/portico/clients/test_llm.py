@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from portico.clients.llm import Delta, ModelRoutes
-from portico.errors import Misconfigured, NotFound, PorticoError, Unavailable
+from portico.clients.llm import Delta, ModelCall, ModelRoutes, OfferedTool
+from portico.errors import Misconfigured, NotFound, PorticoError, TooLarge, Unavailable
 from portico.settings import Settings
 from portico.steps import RouteRef
-from tests.fakes.openai import FakeOpenAI, drop, hang, status, too_many
+from tests.fakes.openai import FakeOpenAI, Said, call_pieces, drop, hang, status, too_many
 
 ASK = [{"role": "user", "content": "hello you"}]
 Make = Callable[..., ModelRoutes]
@@ -43,8 +43,8 @@ def model() -> Any:
         yield server
 
 
-async def ask(routes: ModelRoutes) -> list[Delta]:
-    async with aclosing(routes.stream(routes.candidates()[0], ASK)) as answer:
+async def ask(routes: ModelRoutes, **options: Any) -> list[Delta]:
+    async with aclosing(routes.stream(routes.candidates()[0], ASK, **options)) as answer:
         return [delta async for delta in answer]
 
 
@@ -63,6 +63,70 @@ async def test_pieces_arrive_while_the_model_still_speaks(model: FakeOpenAI, mak
     async with aclosing(routes.stream(routes.candidates()[0], ASK)) as answer:
         async with asyncio.timeout(5):
             assert (await anext(answer)).text == "one"
+
+
+async def test_tool_calls_come_whole_with_the_end(model: FakeOpenAI, make: Make) -> None:
+    model.call("add", {"a": 1, "b": [2, 3]}, ("now", "{}"), text="Let me see.")
+    adding = OfferedTool("add", "Adds numbers.", {"type": "object", "properties": {"a": {"type": "integer"}}})
+    deltas = await ask(make(model), tools=[adding], max_tokens=50, temperature=0.0, seed=7, stop=["END"])
+    assert [delta.calls for delta in deltas[:-1]] == [()] * (len(deltas) - 1)
+    assert deltas[-1].calls == (
+        ModelCall("call_0", "add", '{"a": 1, "b": [2, 3]}'),
+        ModelCall("call_1", "now", "{}"),
+    )
+    assert deltas[-1].finish == "tool_calls"
+    assert "".join(delta.text for delta in deltas) == "Let me see."
+    (asked,) = model.asked
+    assert asked["tools"][0]["function"] == {
+        "name": "add", "description": "Adds numbers.", "parameters": adding.parameters,
+    }  # fmt: skip
+    wanted = {"max_tokens": 50, "temperature": 0.0, "seed": 7, "stop": ["END"]}
+    assert {name: asked[name] for name in wanted} == wanted
+
+
+async def test_what_is_not_asked_for_is_not_sent(model: FakeOpenAI, make: Make) -> None:
+    await ask(make(model))
+    assert set(model.asked[0]) == {"model", "messages", "stream", "stream_options"}
+
+
+async def test_further_fields_reach_the_server(model: FakeOpenAI, make: Make) -> None:
+    await ask(make(model), extra={"top_p": 0.5, "tool_choice": "auto"})
+    assert (model.asked[0]["top_p"], model.asked[0]["tool_choice"]) == (0.5, "auto")
+
+
+@pytest.mark.parametrize("indexes", [(0, 0), (None, None)])
+async def test_calls_of_servers_that_do_not_number_them(
+    model: FakeOpenAI, make: Make, indexes: tuple[int | None, ...]
+) -> None:
+    whole = [
+        {"index": index, "id": f"id-{number}", "function": {"name": "add", "arguments": f'{{"a": {number}}}'}}
+        for number, index in enumerate(indexes)
+    ]
+    model.answer(Said((), finish="tool_calls", calls=tuple(whole)))
+    calls = (await ask(make(model)))[-1].calls
+    assert calls == (ModelCall("id-0", "add", '{"a": 0}'), ModelCall("id-1", "add", '{"a": 1}'))
+
+
+async def test_a_call_without_an_id_gets_one_and_a_name_counts_once(model: FakeOpenAI, make: Make) -> None:
+    pieces = [{"index": 0, "function": {"name": "add", "arguments": part}} for part in ('{"a"', ": 1}")]
+    model.answer(Said((), finish="tool_calls", calls=tuple(pieces)))
+    assert (await ask(make(model)))[-1].calls == (ModelCall("call_0", "add", '{"a": 1}'),)
+
+
+async def test_a_model_that_never_stops_calling_is_stopped(model: FakeOpenAI, make: Make) -> None:
+    long = call_pieces(0, "add", "x" * 300_000, pieces=30)
+    many = tuple(piece for number in range(40) for piece in call_pieces(number, "add", "{}"))
+    for calls in (long, many):
+        model.answer(Said((), finish="tool_calls", calls=calls))
+        with pytest.raises(TooLarge):
+            await ask(make(model))
+
+
+async def test_a_call_that_the_time_limit_cuts_is_none(model: FakeOpenAI, make: Make) -> None:
+    head, *_ = call_pieces(0, "add", '{"a": 1}')
+    model.answer(Said(("one", "two"), stop_after=1, calls=(head,)))
+    last = (await ask(make(model, timeout_s=0.4)))[-1]
+    assert (last.finish, last.calls) == ("time_limit", ())
 
 
 async def test_closing_the_answer_hangs_up_on_the_model(model: FakeOpenAI, make: Make) -> None:
@@ -223,7 +287,7 @@ def test_routes_keep_the_order_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("route", "words"),
     [
-        ({"kind": "triton", "model": "m"}, "kind"),
+        ({"kind": "triton", "model": "m", "locality": "cloud"}, "locality"),
         ({"kind": "openai", "model": "m"}, "base_url"),
         ({"kind": "openai", "model": "m", "base_url": "127.0.0.1:80"}, "base_url"),
         ({"kind": "openai", "model": "m", "base_url": "https://api.example.com/v1"}, "locality"),
@@ -244,7 +308,7 @@ def test_what_cannot_work_is_said_at_the_start(route: dict[str, Any], words: str
 
 async def test_changed_settings_count_from_the_next_question_on(model: FakeOpenAI) -> None:
     route = {"kind": "openai", "base_url": model.base_url, "model": "tiny"}
-    waiting = [settings_with(main=route), settings_with(bad={"kind": "triton", "model": "x"})]
+    waiting = [settings_with(main=route), settings_with(bad={"kind": "openai", "model": "x"})]
     routes = ModelRoutes(Settings(), str, newer=lambda: waiting.pop(0) if waiting else None)
     try:
         assert [each.name for each in routes.candidates()] == ["main"]
