@@ -306,6 +306,8 @@ class ExecutionResult(WireContract):
     tool_name: str
     status: ExecutionStatus
     output: JsonValue = None
+    output_blob: BlobRef | None = None
+    """Where the output lies that is too large for a payload; `output` is then how it begins."""
     artifacts: tuple[Artifact, ...] = ()
     error: ExecutionError | None = None
     decision_id: str = ""

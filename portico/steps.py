@@ -22,7 +22,7 @@ from portico.contracts import (
     ToolInvocation,
     Understanding,
 )
-from portico.tool_steps import ToolOffer, ToolRequest, ToolRound
+from portico.tool_steps import ToolOffer, ToolRequest, ToolRound, ToolWaiting
 
 # --- arrival ---------------------------------------------------------------------------------------
 
@@ -251,30 +251,62 @@ class ToolRunInput(Contract):
     language: str = "en"
     report_to: str = ""
     split_queues: bool = False
+    approval_s: float = 24 * 3600
+    door: str = ""
+    """Where it came in: chat, rest, grpc, mcp, cli."""
 
 
 class ToolQuestion(Contract):
+    """May it run? After an approval the same question is put again, with who approved and over which hashes."""
+
     invocation_id: str
     invocation: ToolInvocation
     actor: Actor
     conversation: ConversationRef | None = None
     decision_id: str
+    approved_by: Actor | None = None
+    approved_hash: str = ""
+    """The hash of the parameters that the approval was for; another one is not covered by it."""
 
 
 class ToolAnswer(Contract):
+    """`network` holds the hosts that policy lets the tool reach."""
+
     decision: Decision
     known: bool = True
     timeout_s: float = 30
     repeatable: bool = False
+    content_hash: str = ""
+    params_hash: str = ""
+    network: tuple[str, ...] = ()
+    unavailable: str = ""
+    nearest: tuple[str, ...] = ()
 
 
 class ToolCall(Contract):
+    """`content_hash` is what was decided about: a worker whose tool has another one does not run it."""
+
     invocation_id: str
     invocation: ToolInvocation
     decision_id: str
     actor: Actor
     language: str = "en"
     timeout_s: float = 30
+    content_hash: str = ""
+    repeatable: bool = False
+    network: tuple[str, ...] = ()
+    conversation: ConversationRef | None = None
+
+
+class ToolProgress(Contract):
+    """How far a run is; `state` is what it does: deciding, waiting (for a person), running, ended."""
+
+    state: str = "deciding"
+    tool_name: str = ""
+    text: str = ""
+    fraction: float | None = None
+    updated_at: float = 0
+    waiting: ToolWaiting | None = None
 
 
 class ToolOutcome(Contract):
