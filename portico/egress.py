@@ -109,6 +109,11 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         )
 
 
+def dialer(of: Network, *, resolve: Resolve | None = None) -> httpcore2.AsyncNetworkBackend:
+    """Dials one connection at a time behind the guard, for what is not spoken through a client."""
+    return _Backend(of, resolve or resolve_name)
+
+
 def check_address(text: str) -> Address:
     """The address, if it lies in the public internet. Raises `Forbidden`."""
     address = ipaddress.ip_address(text.partition("%")[0])

@@ -128,6 +128,13 @@ class SandboxSettings(Table):
 
 class ToolSettings(Table):
     timeout_s: float = Field(30, description="longest run of a tool that declares no limit of its own", gt=0)
+    hosts: tuple[str, ...] = Field(
+        (), description="hosts that http_request may reach: example.com, *.example.com, host:port, * for any"
+    )
+    sites: tuple[str, ...] = Field((), description="sites that the browser may open; written like hosts")
+    inner_hosts: tuple[str, ...] = Field(
+        (), description="of these, hosts that may have an address of the inner network: host or host:port"
+    )
     offer_to_models: bool = Field(True, description="language models may ask for tools")
     rounds: int = Field(
         5, description="how often a model may ask for tools before it has to answer", ge=0, le=20
@@ -145,7 +152,7 @@ class ToolSettings(Table):
         "internet, or although `local_only` is set",
     )
 
-    @field_validator("callback_hosts", mode="before")
+    @field_validator("callback_hosts", "hosts", "sites", "inner_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """A variable holds them as `a.example,10.0.0.5:8000`."""
