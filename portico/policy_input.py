@@ -66,6 +66,15 @@ class EgressAction(Contract):
     admit: Admit = "paired"
 
 
+class CallbackAction(Contract):
+    """May a result be posted there? `named`: the settings name the host (`[tools] callback_hosts`)."""
+
+    kind: Literal["callback"] = "callback"
+    host: str
+    port: int
+    named: bool
+
+
 class ToolAction(Contract):
     """May the tool run with exactly the parameters whose hash this is?"""
 
@@ -86,7 +95,7 @@ class AdminAction(Contract):
     subject: str = ""
 
 
-Action = InboundAction | ModelAction | EgressAction | ToolAction | AdminAction
+Action = InboundAction | ModelAction | EgressAction | CallbackAction | ToolAction | AdminAction
 
 
 class PolicyContext(Contract):

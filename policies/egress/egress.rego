@@ -4,6 +4,8 @@
 #   Asked before every delivery.
 #   action: {"kind": "reply"|"notice"|"pairing", "channel", "account", "conversation", "admit"}: where it is to
 #   go. That has to be where the question came from. Only a pairing notice goes to somebody unknown.
+#   action: {"kind": "callback", "host", "port", "named"}: where a tool's result is to be posted; `named` says that
+#   the settings name the host.
 package portico.egress
 
 import data.portico.people
@@ -64,4 +66,31 @@ may_pair if people.known
 deny contains "not the conversation that asked" if {
 	complete
 	not home
+}
+
+callback if {
+	people.complete
+	input.action.kind == "callback"
+	people.filled(input.action.host)
+	is_number(input.action.port)
+	input.action.port > 0
+	is_boolean(input.action.named)
+}
+
+allow contains "a callback to a host that the settings name" if {
+	callback
+	people.known
+	input.action.named
+}
+
+allow contains "a callback into the public internet" if {
+	callback
+	people.known
+	not input.context.local_only
+}
+
+deny contains "local_only: results are posted only to hosts that the settings name" if {
+	callback
+	input.context.local_only
+	not input.action.named
 }

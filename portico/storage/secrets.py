@@ -24,6 +24,21 @@ class SecretStore:
 
         await self._db.write(work, durable=True)
 
+    async def ensure(self, name: str, value: str) -> str:
+        """What is stored under the name: the given value where there was none. The first of two wins."""
+        values = (name, value, time.time())
+
+        def work(connection: Connection) -> str:
+            connection.execute(
+                "INSERT INTO secrets (name, value, set_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING",
+                values,
+            )
+            row = connection.execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()
+            return str(row["value"])
+
+        stored = await self.get(name)
+        return stored if stored is not None else await self._db.write(work, durable=True)
+
     async def get(self, name: str) -> str | None:
         def work(connection: Connection) -> str | None:
             row = connection.execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()

@@ -1,0 +1,155 @@
+"""Posts the result of a tool run to its `callbackUrl`: may it go there, and going there.
+
+Signed as Standard Webhooks (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
+Temporal repeats what may yet work, over hours; an answer that says no for good is a result, not an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx2
+from temporalio import activity
+
+from portico import egress
+from portico.callbacks import (
+    callback_body,
+    callback_headers,
+    callback_secret,
+    check_callback_url,
+    read_callback_url,
+)
+from portico.clients.opa import PolicyClient
+from portico.contracts import Decision, Effect
+from portico.egress import Resolve
+from portico.errors import BadInput, Forbidden, Misconfigured, Unavailable
+from portico.logs import logger
+from portico.policy_input import EDGE, CallbackAction, PolicyContext, PolicyInput
+from portico.settings import Settings
+from portico.steps import CallbackAnswer, CallbackDone, CallbackInput, CallbackQuestion
+from portico.storage.secrets import SecretStore
+
+TIMEOUT = httpx2.Timeout(connect=5.0, write=10.0, read=15.0, pool=5.0)
+WHOLE_S = 25.0
+GONE = 410
+COME_AGAIN = (408, 409, 425, 429)
+CLEAR_NOES = 3
+"""Answers that look like a no for good may come from a half-done deployment; three of them are believed."""
+LONGEST_WAIT_S = 3600.0
+
+log = logger("callback")
+
+
+@dataclass(frozen=True)
+class _Said:
+    """The answer of the other side, without its body, which nobody needs."""
+
+    status: int
+    retry_after_s: float | None = None
+
+
+class CallbackSteps:
+    """The two steps of a callback."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        policy: PolicyClient,
+        store: SecretStore,
+        *,
+        resolve: Resolve | None = None,
+    ) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._store = store
+        self._resolve = resolve
+        self._client: httpx2.AsyncClient | None = None
+
+    @activity.defn(name="authorize_callback")
+    async def authorize_callback(self, question: CallbackQuestion) -> CallbackAnswer:
+        """Asked with the settings of this moment: those of the door may be hours old."""
+        try:
+            place = read_callback_url(question.url, self._settings)
+        except BadInput as error:
+            refused = Decision(effect=Effect.DENY, reasons=(error.message,), decision_id=question.decision_id)
+            return CallbackAnswer(decision=refused)
+        action = CallbackAction(host=place.host, port=place.port, named=place.named)
+        asked = PolicyInput.about(
+            action,
+            actor=question.actor,
+            conversation=question.conversation or EDGE,
+            group=False,
+            context=PolicyContext.at(time.time(), local_only=self._settings.local_only),
+        )
+        decision = await self._policy.decide("egress", asked, decision_id=question.decision_id)
+        return CallbackAnswer(decision=decision)
+
+    @activity.defn(name="post_callback")
+    async def post_callback(self, given: CallbackInput) -> CallbackDone:
+        """One attempt. Raises `Unavailable` where a later one may work."""
+        attempt = activity.info().attempt
+        try:
+            check_callback_url(given.url, self._settings)
+            said = await self._post(given)
+        except (BadInput, Forbidden) as error:
+            if attempt < CLEAR_NOES:
+                raise Unavailable("the callback", error.message) from None
+            return CallbackDone(outcome="refused", attempts=attempt, reason=error.message)
+        log.info("callback.answered", invocation=given.invocation_id, status=said.status, attempt=attempt)
+        return _outcome(said, attempt)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _post(self, given: CallbackInput) -> _Said:
+        body = callback_body(given.result)
+        secret = await callback_secret(self._store)
+        try:
+            headers = callback_headers(secret, webhook_id=given.invocation_id, body=body)
+        except ValueError:
+            raise Misconfigured("the secret `callbacks` is not whsec_ and base64") from None
+        try:
+            async with (
+                asyncio.timeout(WHOLE_S),
+                self._http().stream("POST", given.url, content=body, headers=headers) as answer,
+            ):
+                return _Said(answer.status_code, _retry_after_s(answer.headers.get("retry-after", "")))
+        except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
+            raise Unavailable("the callback", type(error).__name__) from None
+
+    def _http(self) -> httpx2.AsyncClient:
+        """One client: a name's addresses are looked up and checked for every connection that it opens."""
+        if self._client is None:
+            settings = self._settings
+            allowed = egress.network(settings, allow=settings.tools.callback_hosts)
+            self._client = egress.client(allowed, timeout=TIMEOUT, resolve=self._resolve)
+        return self._client
+
+
+def _outcome(said: _Said, attempt: int) -> CallbackDone:
+    status = said.status
+    if 200 <= status < 300:
+        return CallbackDone(status=status, attempts=attempt)
+    reason = f"it answered {status}"
+    if 300 <= status < 400:
+        reason += "; redirects are not followed"
+    final = status == GONE or (300 <= status < 500 and status not in COME_AGAIN and attempt >= CLEAR_NOES)
+    if final:
+        return CallbackDone(outcome="refused", status=status, attempts=attempt, reason=reason)
+    raise Unavailable("the callback", reason, retry_after_s=said.retry_after_s)
+
+
+def _retry_after_s(text: str) -> float | None:
+    """Seconds or an HTTP date, at most an hour: a larger wish is only asked for again."""
+    if text.isdecimal():
+        return min(float(text[:9]), LONGEST_WAIT_S) or None
+    try:
+        seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    return min(seconds, LONGEST_WAIT_S) if seconds > 0 else None
