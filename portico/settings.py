@@ -28,6 +28,8 @@ from portico.logs import logger
 
 RESERVED = ("HOME", "CONFIG", "MASTER_KEY", "FUNCTIONS", "URL", "API_KEY", "YES")
 RESERVED_PREFIXES = ("TEST_", "SANDBOX_")
+RESERVED_ROUTES = frozenset({"auto", "routes", "use", "usage"})
+"""Words that stand in a route's place in requests and paths."""
 MIB = 1024 * 1024
 
 log = logger("settings")
@@ -67,16 +69,37 @@ class RouteSettings(Table):
     locality: Literal["local", "cloud"] = Field("local", description="where the content goes")
     timeout_s: float = Field(120, description="longest wait for the whole answer", gt=0)
     first_token_timeout_s: float = Field(60, description="longest wait for the first token", gt=0)
+    concurrency: int = Field(4, description="answers of it at once, of chats and programs together", ge=1)
+    queue: int = Field(32, description="askers of a process that may wait for it; more come again", ge=0)
+    input_cost_per_mtok: float = Field(0, description="price of a million tokens that it reads", ge=0)
+    output_cost_per_mtok: float = Field(0, description="price of a million tokens that it writes", ge=0)
+    cost_per_day: float = Field(
+        0, description="it is not asked any more on a day on which it cost this; 0: no limit", ge=0
+    )
 
 
 class LlmSettings(Table):
     routes: dict[str, RouteSettings] = Field({}, description="language models, tried in this order")
+    currency: str = Field("EUR", description="what the prices are in; a label, nothing is converted")
+    door_data_class: Literal["local", "shareable"] = Field(
+        "local", description="data class of what programs ask at the OpenAI-compatible door"
+    )
+
+    @field_validator("routes")
+    @classmethod
+    def _are_no_words_of_ours(cls, value: dict[str, RouteSettings]) -> dict[str, RouteSettings]:
+        if taken := sorted(RESERVED_ROUTES & set(value)):
+            raise ValueError(f"no route can be called {taken[0]}, that word has a meaning of its own")
+        return value
 
 
 class ModelSettings(Table):
     triton: str = Field("", description="host:port of an external Triton; empty: the embedded one")
     detect: bool = Field(True, description="look for local model servers on their usual ports at start")
     ports: tuple[int, ...] = Field((), description="further ports of this machine to look at")
+    intents: dict[str, str] = Field(
+        {}, description="INTENT = ROUTE: which route is tried first for messages of that intent"
+    )
 
     @field_validator("ports", mode="before")
     @classmethod
