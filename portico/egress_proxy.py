@@ -211,12 +211,14 @@ async def _carry(
         await _first(_pump_up(reader, upstream), _pump_down(upstream, writer))
         return
     await upstream.write(request.head(), IDLE_TIMEOUT_S)
-    sending = asyncio.create_task(_send_body(request, reader, upstream))
+    sending = asyncio.ensure_future(_send_body(request, reader, upstream))
+    answering = asyncio.ensure_future(_pump_down(upstream, writer))
     try:
-        await _pump_down(upstream, writer)
+        await asyncio.wait([sending, answering], return_when=asyncio.FIRST_COMPLETED)
+        if sending.done() and sending.exception() is None:
+            await answering
     finally:
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        await _end([sending, answering])
 
 
 async def _send_body(
@@ -243,9 +245,7 @@ async def _first(*work: Awaitable[None]) -> None:
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
 
 
 async def _refuse(writer: asyncio.StreamWriter, refused: Refused) -> None:
@@ -260,7 +260,7 @@ async def _refuse(writer: asyncio.StreamWriter, refused: Refused) -> None:
         await asyncio.wait_for(writer.drain(), HEAD_TIMEOUT_S)
 
 
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def _end(tasks: Iterable[asyncio.Future[None]]) -> None:
     ending = [task for task in tasks if task is not asyncio.current_task()]
     for task in ending:
         task.cancel()
