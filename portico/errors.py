@@ -4,10 +4,12 @@ PorticoError                 code, http_status, retryable
 ├── BadInput                 what was sent cannot be used; sending it again will not help
 │   ├── Unreadable           not the shape that its platform documents
 │   ├── TooLarge             over a documented limit
-│   └── TooSlow              the rest of it did not come in time
+│   ├── TooSlow              the rest of it did not come in time
+│   └── BadCall              parameters that do not fit a tool's schema, each fault with its path
 ├── Refused                  the sender could not prove who they are (one identical answer for every cause)
 ├── Forbidden                known, but not allowed
 ├── NotFound                 no such thing, or none that this person may see
+│   └── NoSuchTool           with the names that may have been meant
 ├── Conflict                 the state has moved on
 ├── TooMany                  a rate limit, with the time to wait
 ├── Misconfigured            settings, keys or files on this machine need a person
@@ -18,6 +20,9 @@ Constructors take facts and make the message. A message carries ids and names of
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 
 class PorticoError(Exception):
     """Base of every error that Portico raises on purpose."""
@@ -25,6 +30,8 @@ class PorticoError(Exception):
     code = "internal"
     http_status = 500
     retryable = False
+    details: Mapping[str, Any] = {}
+    """What a problem document says besides."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -61,6 +68,17 @@ class TooSlow(BadInput):
         super().__init__(f"{what} did not arrive within {limit_s:g} s")
 
 
+class BadCall(BadInput):
+    """`faults`: pairs of a path in the parameters and what is wrong there."""
+
+    code = "bad_parameters"
+    http_status = 422
+
+    def __init__(self, tool: str, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__(f"{tool}: " + "; ".join(f"{path}: {what}" for path, what in faults))
+        self.details = {"faults": [{"path": path, "message": what} for path, what in faults]}
+
+
 class Refused(PorticoError):
     """A request that failed verification. `cause` is for counting; the answer never tells it."""
 
@@ -83,6 +101,16 @@ class NotFound(PorticoError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} was not found")
+
+
+class NoSuchTool(NotFound):
+    code = "no_such_tool"
+
+    def __init__(self, name: str, nearest: Sequence[str]) -> None:
+        super().__init__(f"the tool '{name[:64]}'")
+        if nearest:
+            self.message += "; did you mean " + " or ".join(nearest) + "?"
+        self.details = {"nearest": list(nearest)}
 
 
 class Conflict(PorticoError):
