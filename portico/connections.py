@@ -30,6 +30,7 @@ class Connections:
     s3_access_key: str
     s3_secret_key: SecretStr
     bucket: str
+    triton_key: SecretStr = field(default_factory=lambda: SecretStr(""))
 
 
 def connect_to(settings: Settings, home: Home) -> Connections:
@@ -42,6 +43,7 @@ def connect_to(settings: Settings, home: Home) -> Connections:
         opa_url=settings.policy.url or "http://" + _address(parts, "opa", home),
         opa_token=settings.policy.token or SecretStr(credentials.get("opa_token", "")),
         triton=settings.models.triton or _address(parts, "triton", home),
+        triton_key=SecretStr("" if settings.models.triton else credentials.get("triton_admin_key", "")),
         s3_url=settings.storage.url or "http://" + _address(parts, "s3", home),
         s3_access_key=settings.storage.access_key or credentials.get("s3_access_key", ""),
         s3_secret_key=settings.storage.secret_key or SecretStr(credentials.get("s3_secret_key", "")),
