@@ -21,6 +21,7 @@ from portico.errors import Forbidden, Refused
 from portico.home import Home
 from portico.settings import Settings
 from portico.storage.access import Access, Principal
+from portico.storage.artifacts import Artifacts
 from portico.storage.blobs import BlobStore
 from portico.storage.dead_letters import DeadLetters
 from portico.storage.decisions import Decisions
@@ -29,7 +30,7 @@ from portico.storage.live import LiveHub
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
-from portico.tool import ToolSpec
+from portico.storage.tools import ToolTable
 
 SESSION_COOKIE = "portico_session"
 
@@ -67,7 +68,8 @@ class AppDeps:
     policy: PolicyClient
     blobs: BlobStore
     live: LiveHub
-    tools: tuple[ToolSpec, ...]
+    tools: ToolTable
+    artifacts: Artifacts
     models: ModelOffers
 
 

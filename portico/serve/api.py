@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 import uvicorn
 from fastapi import FastAPI
 
-from activities.tools import TOOLS
 from api.app import make_app
 from api.deps import AppDeps, WebhookDeps
 from api.intake import Intake
@@ -29,6 +28,7 @@ from portico.serve.patience import patient
 from portico.serve.process import run, settle_memory
 from portico.settings import Settings
 from portico.storage.access import Access
+from portico.storage.artifacts import Artifacts
 from portico.storage.blobs import BlobStore
 from portico.storage.dead_letters import DeadLetters
 from portico.storage.decisions import Decisions
@@ -38,6 +38,7 @@ from portico.storage.live import LiveHub
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
+from portico.storage.tools import ToolTable
 from portico.tls import server_context
 
 KEEP_ALIVE_S = 75
@@ -83,7 +84,8 @@ async def make_edge(ground: Foundation) -> FastAPI:
         policy=PolicyClient(ground.connections.opa_url, ground.connections.opa_token),
         blobs=blobs,
         live=LiveHub(ground.home, ground.keyring),
-        tools=TOOLS,
+        tools=ToolTable(ground.database),
+        artifacts=Artifacts(ground.database, blobs),
         models=ModelOffers(ground.home, settings),
     )
     await ensure_first_owner(app_deps)

@@ -23,7 +23,7 @@ from activities.normalize import NormalizeSteps
 from activities.pairing import PairingSteps
 from activities.remember import RememberSteps
 from activities.retrieve import RetrieveSteps
-from activities.tools import ToolSteps
+from activities.tools import TOOLS, ToolSteps
 from activities.understand import UnderstandSteps
 from channels.registry import close_channels
 from portico.clients.llm import ModelRoutes
@@ -44,6 +44,7 @@ from portico.storage.live import LivePublisher
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
+from portico.storage.tools import ToolTable
 from workflows.conversation import Conversation
 from workflows.tool_run import ToolRun
 
@@ -131,6 +132,7 @@ async def serve() -> None:
     client = await connect(ground.connections, ground.keyring, codec=WorkerCodec(ground.keyring))
     if ground.settings.temporal.address:  # the embedded server is made ready by its supervisor
         await ensure_namespace(client, ground.settings.temporal.retention_days)
+    await ToolTable(ground.database).publish(TOOLS, ())
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
