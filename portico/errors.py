@@ -13,7 +13,9 @@ PorticoError                 code, http_status, retryable
 ├── Conflict                 the state has moved on
 ├── TooMany                  a rate limit, with the time to wait
 ├── Misconfigured            settings, keys or files on this machine need a person
+│   └── NotTaken             a part refuses this one request, and may take others
 └── Unavailable              a part is away; the work waits and is repeated
+    └── Busy                 it is there, and has too much to do
 
 Constructors take facts and make the message. A message carries ids and names of parts, never content.
 """
@@ -134,6 +136,12 @@ class Misconfigured(PorticoError):
     code = "misconfigured"
 
 
+class NotTaken(Misconfigured):
+    """Other work of the part goes on; only this request is none for it."""
+
+    http_status = 400
+
+
 class Unavailable(PorticoError):
     """A part does not answer. Whoever catches it waits; nothing is let through meanwhile."""
 
@@ -145,3 +153,9 @@ class Unavailable(PorticoError):
         super().__init__(f"{part} is away: {why}")
         self.part = part
         self.retry_after_s = retry_after_s
+
+
+class Busy(Unavailable):
+    """Waiting helps. Turns wait; a program at the door is told when to come again."""
+
+    http_status = 429

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, Protocol
 
+from portico.clients.llm_meter import Meter, record_of
 from portico.clients.llm_openai import OpenAiAnswer
 from portico.clients.llm_routes import Route, routes_of
-from portico.clients.llm_types import Delta, Messages, ModelCall, OfferedTool
+from portico.clients.llm_types import Bill, Delta, Messages, ModelCall, OfferedTool
 from portico.clients.model_servers import find_models, places
+from portico.clients.route_circuit import Circuit
+from portico.clients.route_places import RoutePlaces
 from portico.egress import network
-from portico.errors import Misconfigured, NotFound
+from portico.errors import Misconfigured, NotFound, NotTaken, PorticoError, Unavailable
 from portico.logs import logger
-from portico.settings import Settings
+from portico.settings import RouteSettings, Settings
 from portico.steps import RouteRef
+from portico.storage.route_health import RouteHealth
+from portico.storage.usage import ModelUsage
 
-__all__ = ["Delta", "Messages", "ModelCall", "ModelRoutes", "OfferedTool"]
+__all__ = ["Bill", "Delta", "Messages", "ModelCall", "ModelRoutes", "OfferedTool"]
 
 TRITON_MODULE = "portico.clients.llm_triton"
 """Imported with the first answer of Triton's: a gateway with other routes never needs it."""
@@ -51,10 +58,14 @@ class ModelRoutes:
         *,
         newer: Callable[[], Settings | None] | None = None,
         triton: str = "",
+        locks: Path | None = None,
+        usage: ModelUsage | None = None,
+        health: RouteHealth | None = None,
     ) -> None:
         """`secret` resolves `secret:NAME`, `env:NAME`, `file:PATH`. `newer` gives settings that have changed.
 
-        `triton` is host:port of the one Triton. Raises `Misconfigured` with a line that names the route.
+        `triton` is host:port of the one Triton. Processes with the same folder of `locks` share the routes'
+        places; without one there is no limit. Raises `Misconfigured` with a line that names the route.
         """
         self._secret = secret
         self._newer = newer
@@ -62,6 +73,11 @@ class ModelRoutes:
         self._triton = triton
         self._routes = routes_of(settings, secret)
         self._retired: list[Route] = []
+        self._locks = locks
+        self._usage = usage
+        self._health = health
+        self._places: dict[tuple[str, int, int], RoutePlaces] = {}
+        self.circuit = Circuit()
         self.offered: tuple[str, ...] = ()
 
     def candidates(self) -> tuple[RouteRef, ...]:
@@ -91,30 +107,67 @@ class ModelRoutes:
         seed: int | None = None,
         stop: Sequence[str] = (),
         extra: Mapping[str, Any] | None = None,
+        bill: Bill | None = None,
     ) -> AsyncGenerator[Delta, None]:
         """One answer, piece by piece. Close it (`contextlib.aclosing`) to hang up on the server at once.
 
-        Raises `Unavailable` (away, busy, too slow to begin), `Misconfigured` (the server refuses: key, model,
-        request) or `NotFound` (the settings lost the route).
+        Waits for a place of the route first. What was answered is counted for `bill`, also where it broke off.
+        `extra` holds fields of the OpenAI request that have no parameter here. Raises `Busy` (no place),
+        `Unavailable` (away, busy, too slow to begin), `NotTaken` and `Misconfigured` (the server refuses: the
+        request; key, model) or `NotFound` (the settings lost the route).
         """
         entry = self._routes.get(route.name)
         if entry is None:
             raise NotFound(f"model route {route.name}")
-        answer = await self._answer(route.name, entry, extra or {})
-        deltas = answer.deltas(
-            messages, tools=tools, max_tokens=max_tokens, temperature=temperature, seed=seed, stop=stop
-        )
-        try:
-            async for delta in deltas:
-                yield delta
-        finally:
-            await deltas.aclose()
-            await answer.hang_up()
+        options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed, "stop": stop}
+        meter = Meter(messages, tools)
+        async with self._place(route.name, entry.settings):
+            try:
+                answer = await self._answer(route.name, entry, extra or {})
+                async with _opened(answer, messages, tools=tools, **options) as deltas:
+                    async for delta in deltas:
+                        meter.add(delta)
+                        yield delta
+                meter.whole = True
+            except PorticoError as error:
+                await self._failed(route.name, error)
+                raise
+            finally:
+                await self._count(route.name, entry.settings, meter, bill)
 
     async def close(self) -> None:
         for route in (*self._routes.values(), *self._retired):
             await route.server.close()
         self._retired.clear()
+
+    def _place(self, name: str, settings: RouteSettings) -> AbstractAsyncContextManager[None]:
+        if self._locks is None:
+            return nullcontext()
+        key = (name, settings.concurrency, settings.queue)
+        if key not in self._places:
+            places, queue = settings.concurrency, settings.queue
+            self._places[key] = RoutePlaces(self._locks, name, places=places, queue=queue)
+        return self._places[key].place()
+
+    async def _failed(self, name: str, error: PorticoError) -> None:
+        """What is the request's own fault says nothing about the route."""
+        if isinstance(error, NotTaken) or not isinstance(error, Misconfigured | Unavailable):
+            return
+        self.circuit.failed(name, retry_after_s=getattr(error, "retry_after_s", None))
+        if self._health is not None:
+            with _aloud("llm.health_not_kept", name):
+                await self._health.failed(name, error.message)
+
+    async def _count(self, name: str, settings: RouteSettings, meter: Meter, bill: Bill | None) -> None:
+        """Of what was begun. An answer is not lost because it could not be counted."""
+        if meter.whole:
+            self.circuit.answered(name)
+            if self._health is not None:
+                with _aloud("llm.health_not_kept", name):
+                    await self._health.answered(name)
+        if meter.begun and bill is not None and self._usage is not None:
+            with _aloud("llm.usage_not_kept", name):
+                await self._usage.record(record_of(name, settings, meter, bill))
 
     async def _answer(self, name: str, entry: Route, extra: Mapping[str, Any]) -> Answer:
         if entry.settings.kind == "triton":
@@ -150,3 +203,25 @@ class ModelRoutes:
                 self._retired.append(old)  # an answer may still be streaming from it
         self._settings, self._routes = settings, routes
         log.info("llm.routes", names=list(routes))
+
+
+@asynccontextmanager
+async def _opened(
+    answer: Answer, messages: Messages, **options: Any
+) -> AsyncIterator[AsyncGenerator[Delta, None]]:
+    """The pieces of an answer; whoever leaves hangs up."""
+    deltas = answer.deltas(messages, **options)
+    try:
+        yield deltas
+    finally:
+        await deltas.aclose()
+        await answer.hang_up()
+
+
+@contextmanager
+def _aloud(event: str, route: str) -> Iterator[None]:
+    """The database is away: the log says so, and the answer goes on."""
+    try:
+        yield
+    except Unavailable as error:
+        log.warning(event, route=route, why=error.message)

@@ -26,8 +26,6 @@ from activities.retrieve import RetrieveSteps
 from activities.tools import TOOLS, ToolSteps
 from activities.understand import UnderstandSteps
 from channels.registry import close_channels
-from portico.clients.llm import ModelRoutes
-from portico.clients.model_choice import SettingsFile
 from portico.clients.opa import PolicyClient
 from portico.clients.temporal import connect, ensure_namespace
 from portico.clients.triton import UnderstandClient
@@ -35,9 +33,11 @@ from portico.codec import WorkerCodec
 from portico.crypto import write_private
 from portico.logs import logger
 from portico.serve.foundation import Foundation, lay_foundation
+from portico.serve.models import model_routes
 from portico.serve.process import run, settle_memory
 from portico.serve.upkeep import identify_accounts, prune_for_ever
 from portico.storage.blobs import BlobStore
+from portico.storage.data_classes import DataClasses
 from portico.storage.dead_letters import DeadLetters
 from portico.storage.inbox import Inbox
 from portico.storage.live import LivePublisher
@@ -45,6 +45,7 @@ from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
 from portico.storage.tools import ToolTable
+from portico.storage.usage import ModelUsage
 from workflows.conversation import Conversation
 from workflows.tool_run import ToolRun
 
@@ -99,12 +100,9 @@ def make_deps(ground: Foundation) -> Deps:
         live=LivePublisher(ground.home, ground.keyring),
         policy=PolicyClient(connections.opa_url, connections.opa_token),
         understand=UnderstandClient(connections.triton),
-        routes=ModelRoutes(
-            ground.settings,
-            ground.resolve,
-            newer=SettingsFile(ground.home).changed,
-            triton=connections.triton,
-        ),
+        routes=model_routes(ground),
+        usage=ModelUsage(ground.database),
+        data_classes=DataClasses(ground.database),
     )
 
 
