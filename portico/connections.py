@@ -30,7 +30,6 @@ class Connections:
     s3_access_key: str
     s3_secret_key: SecretStr
     bucket: str
-    triton_key: SecretStr = field(default_factory=lambda: SecretStr(""))
 
 
 def connect_to(settings: Settings, home: Home) -> Connections:
@@ -43,7 +42,6 @@ def connect_to(settings: Settings, home: Home) -> Connections:
         opa_url=settings.policy.url or "http://" + _address(parts, "opa", home),
         opa_token=settings.policy.token or SecretStr(credentials.get("opa_token", "")),
         triton=settings.models.triton or _address(parts, "triton", home),
-        triton_key=SecretStr("" if settings.models.triton else credentials.get("triton_admin_key", "")),
         s3_url=settings.storage.url or "http://" + _address(parts, "s3", home),
         s3_access_key=settings.storage.access_key or credentials.get("s3_access_key", ""),
         s3_secret_key=settings.storage.secret_key or SecretStr(credentials.get("s3_secret_key", "")),
@@ -78,6 +76,14 @@ def part_address(home: Home, part: str) -> str | None:
     """host:port of an embedded part, or nothing where none was started here."""
     address = _read(home.parts).get(part, {}).get("address")
     return str(address) if address else None
+
+
+def triton_door(settings: Settings, home: Home) -> tuple[str, SecretStr]:
+    """Address of Triton, and the key with which models are loaded; of one that runs elsewhere we have none."""
+    if settings.models.triton:
+        return settings.models.triton, SecretStr("")
+    key = _read(home.credentials).get("triton_admin_key", "")
+    return _address(_read(home.parts), "triton", home), SecretStr(key)
 
 
 def _read(path: Path) -> dict[str, Any]:
