@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from portico.clients.llm_meter import Meter, record_of
 from portico.clients.llm_openai import OpenAiAnswer
@@ -17,16 +16,17 @@ from portico.clients.route_circuit import Circuit
 from portico.clients.route_places import RoutePlaces
 from portico.egress import network
 from portico.errors import Misconfigured, NotFound, NotTaken, PorticoError, Unavailable
+from portico.home import Home
 from portico.logs import logger
 from portico.settings import RouteSettings, Settings
 from portico.steps import RouteRef
 from portico.storage.route_health import RouteHealth
 from portico.storage.usage import ModelUsage
 
-__all__ = ["Bill", "Delta", "Messages", "ModelCall", "ModelRoutes", "OfferedTool"]
+if TYPE_CHECKING:
+    from portico.clients.llm_triton import TritonModels
 
-TRITON_MODULE = "portico.clients.llm_triton"
-"""Imported with the first answer of Triton's: a gateway with other routes never needs it."""
+__all__ = ["Bill", "Delta", "Messages", "ModelCall", "ModelRoutes", "OfferedTool"]
 
 log = logger("llm")
 
@@ -57,20 +57,21 @@ class ModelRoutes:
         secret: Callable[[str], str],
         *,
         newer: Callable[[], Settings | None] | None = None,
-        triton: str = "",
+        home: Home | None = None,
         locks: Path | None = None,
         usage: ModelUsage | None = None,
         health: RouteHealth | None = None,
     ) -> None:
         """`secret` resolves `secret:NAME`, `env:NAME`, `file:PATH`. `newer` gives settings that have changed.
 
-        `triton` is host:port of the one Triton. Processes with the same folder of `locks` share the routes'
-        places; without one there is no limit. Raises `Misconfigured` with a line that names the route.
+        `home`: whose Triton serves the models of `kind = "triton"`. Processes with the same folder of `locks`
+        share the routes' places; without one there is no limit. Raises `Misconfigured` with a line that names the route.
         """
         self._secret = secret
         self._newer = newer
         self._settings = settings
-        self._triton = triton
+        self._home = home
+        self._triton: TritonModels | None = None
         self._routes = routes_of(settings, secret)
         self._retired: list[Route] = []
         self._locks = locks
@@ -87,6 +88,14 @@ class ModelRoutes:
             RouteRef(name=name, model=route.settings.model, locality=route.settings.locality)
             for name, route in self._routes.items()
         )
+
+    def settings_of(self, name: str) -> RouteSettings | None:
+        entry = self._routes.get(name)
+        return entry.settings if entry is not None else None
+
+    def preferred_for(self, intent: str) -> str:
+        """The route that the settings prefer for that intent; empty where they name none."""
+        return self._settings.models.intents.get(intent, "")
 
     async def detect(self) -> None:
         """Look for model servers on this machine, to offer them. Takes 300 ms at most; nothing is used."""
@@ -139,6 +148,8 @@ class ModelRoutes:
         for route in (*self._routes.values(), *self._retired):
             await route.server.close()
         self._retired.clear()
+        if self._triton is not None:
+            await self._triton.close()
 
     def _place(self, name: str, settings: RouteSettings) -> AbstractAsyncContextManager[None]:
         if self._locks is None:
@@ -176,16 +187,14 @@ class ModelRoutes:
         return OpenAiAnswer(name, entry.settings, await entry.server.open(allowed), extra=extra)
 
     def _triton_answer(self, name: str, entry: Route) -> Answer:
-        try:
-            module = importlib.import_module(TRITON_MODULE)
-        except ModuleNotFoundError as error:
-            if error.name != TRITON_MODULE:
-                raise
-            raise Misconfigured(
-                f"llm.routes.{name}.kind: this Portico has no language model on Triton"
-            ) from None
-        answer: Answer = module.TritonAnswer(name, entry.settings, address=self._triton)
-        return answer
+        """Its module is imported with the first answer of Triton's: a gateway with other routes never needs it."""
+        from portico.clients.llm_triton import TritonAnswer, TritonModels
+
+        if self._triton is None:
+            if self._home is None:
+                raise Misconfigured(f"llm.routes.{name}: there is no Triton here")
+            self._triton = TritonModels(self._home, lambda: self._settings)
+        return TritonAnswer(name, entry.settings, self._triton)
 
     def _take_newer(self) -> None:
         settings = self._newer() if self._newer else None

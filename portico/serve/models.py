@@ -14,7 +14,7 @@ def model_routes(ground: Foundation) -> ModelRoutes:
         ground.settings,
         ground.resolve,
         newer=SettingsFile(ground.home).changed,
-        triton=ground.connections.triton,
+        home=ground.home,
         locks=ground.home.run / "routes",
         usage=ModelUsage(ground.database),
         health=RouteHealth(ground.database),

@@ -9,7 +9,7 @@ from pathlib import Path
 from triton_models.llm.folder import NotAModel, inside
 
 MANIFEST = "manifest.json"
-WEIGHTS = "weights"
+WEIGHTS = "1/weights"
 
 
 def verify(model: Path) -> Path:

@@ -9,6 +9,8 @@ from typing import Any
 from triton_models.llm.chat import BadRequest
 from triton_models.llm.sampler import Choice
 
+USUAL_TOP_K = 50
+"""Where the model says nothing, or says how to take the most likely token only."""
 STOPS = 16
 LONGEST_STOP = 200
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
@@ -43,7 +45,7 @@ def read_request(raw: bytes, search: dict[str, Any]) -> ChatRequest:
         choice=Choice(
             temperature=_number(asked, "temperature", usual, high=5.0),
             top_p=max(_number(asked, "top_p", _number(search, "top_p", 1.0), high=1.0), 1e-6),
-            top_k=int(_number(search, "top_k", 0, high=1e9)),
+            top_k=int(_number(search, "top_k", USUAL_TOP_K, high=1e9)) if sampled else USUAL_TOP_K,
             repetition_penalty=_number(search, "repetition_penalty", 1.0) or 1.0,
             seed=abs(seed) if isinstance(seed, int) else None,
         ),

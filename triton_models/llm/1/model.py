@@ -2,7 +2,8 @@
 
 `REQUEST`: `{"messages", "tools", "max_tokens", "temperature", "top_p", "seed", "stop"}`, OpenAI's shapes.
 `END`, with the last response alone: `{"finish": "stop" | "length" | "cancelled", "input_tokens",
-"output_tokens", "first_token_s", "tokens_per_s", "messages_left_out"}`.
+"output_tokens", "first_token_s", "tokens_per_s", "messages_left_out"}`, or `{"refused": "bad_request" | "busy" |
+"broken", "why"}`: a stream carries no status of an error.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ class TritonPythonModel:
             try:
                 self._scheduler.submit(self._job(request, reader))
             except BadRequest as error:
-                reader.refuse(str(error), pb_utils.TritonError.INVALID_ARG)
+                reader.refuse("bad_request", str(error))
             except QueueFull:
-                reader.refuse("the model takes no more answers now", pb_utils.TritonError.UNAVAILABLE)
+                reader.refuse("busy", "the model takes no more answers now")
 
     def finalize(self) -> None:
         self._scheduler.close()
@@ -88,11 +89,10 @@ class Reader:
         self._sender.send(last, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def fail(self, why: str) -> None:
-        self.refuse(why, pb_utils.TritonError.UNAVAILABLE)
+        self.refuse("broken", why)
 
-    def refuse(self, why: str, code: Any) -> None:
-        error = pb_utils.InferenceResponse(error=pb_utils.TritonError(why, code))
-        self._sender.send(error, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    def refuse(self, code: str, why: str) -> None:
+        self.end({"refused": code, "why": why})
 
 
 def _text(name: str, value: str) -> Any:
