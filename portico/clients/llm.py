@@ -65,7 +65,8 @@ class ModelRoutes:
         """`secret` resolves `secret:NAME`, `env:NAME`, `file:PATH`. `newer` gives settings that have changed.
 
         `home`: whose Triton serves the models of `kind = "triton"`. Processes with the same folder of `locks`
-        share the routes' places; without one there is no limit. Raises `Misconfigured` with a line that names the route.
+        share the routes' places; without one there is no limit. Raises `Misconfigured` with a line that names
+        the route.
         """
         self._secret = secret
         self._newer = newer
