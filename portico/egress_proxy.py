@@ -33,6 +33,7 @@ CONNECTIONS_OF_A_GRANT = 64
 PIECE = 64 * 1024
 USUAL_PORTS = (80, 443)
 REALM = b'Proxy-Authenticate: Basic realm="portico"\r\n'
+MARK = "Portico-Egress: refused\r\n"  # tells the proxy's own answers from those of a server
 REASONS = {
     400: "Bad Request",
     403: "Forbidden",
@@ -253,7 +254,7 @@ async def _refuse(writer: asyncio.StreamWriter, refused: Refused) -> None:
     head = (
         f"HTTP/1.1 {refused.status} {REASONS[refused.status]}\r\nContent-Type: text/plain; charset=utf-8\r\n"
     )
-    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n"
+    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n{MARK}"
     challenge = REALM if refused.status == 407 else b""
     writer.write(head.encode() + challenge + b"\r\n" + body)
     with contextlib.suppress(OSError, TimeoutError):  # gone already
