@@ -20,7 +20,9 @@ from activities.deliver import DeliverSteps
 from activities.deps import Deps
 from activities.generate import GenerateSteps
 from activities.normalize import NormalizeSteps
+from activities.offer_tools import OfferSteps
 from activities.pairing import PairingSteps
+from activities.presence import Presence
 from activities.remember import RememberSteps
 from activities.retrieve import RetrieveSteps
 from activities.tools import TOOLS, ToolSteps
@@ -60,10 +62,12 @@ STICKY_TIMEOUT = timedelta(seconds=3)
 log = logger("worker")
 
 
-def activities(deps: Deps) -> list[Callable[..., Any]]:
+def activities(deps: Deps, tools: ToolSteps | None = None) -> list[Callable[..., Any]]:
     """Every activity, written out; a test holds the list against the modules."""
-    tools = ToolSteps(default_timeout_s=deps.settings.tools.timeout_s)
+    tools = tools or ToolSteps(default_timeout_s=deps.settings.tools.timeout_s)
     authorize = AuthorizeSteps(deps, tool_spec=tools.spec)
+    offers = OfferSteps(deps, tools)
+    presence = Presence(deps.accounts)
     pairing = PairingSteps(deps)
     return [
         NormalizeSteps(deps).normalize,
@@ -75,7 +79,10 @@ def activities(deps: Deps) -> list[Callable[..., Any]]:
         pairing.redeem_pairing,
         UnderstandSteps(deps).understand,
         RetrieveSteps(deps).retrieve,
-        GenerateSteps(deps.routes, deps.live).generate,
+        offers.offer_tools,
+        offers.look_up_tool,
+        offers.authorize_approval,
+        GenerateSteps(deps.routes, deps.live, tool_spec=tools.spec, typing=presence.typing).generate,
         CollectSteps(deps).collect,
         DeliverSteps(deps).deliver,
         RememberSteps(deps).remember,

@@ -4,7 +4,7 @@ import asyncio
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.boundary import BoundaryInterceptor
-from activities.generate import PIECES_PER_S, GenerateSteps, in_full, messages, newest
+from activities.generate import PIECES_PER_S, GenerateSteps, in_full
+from activities.prompts import messages, newest
 from portico.clients.llm import ModelRoutes
 from portico.contracts import ConversationRef
 from portico.crypto import open_keyring
@@ -26,6 +27,7 @@ from portico.home import Home
 from portico.settings import Settings
 from portico.steps import DialogueLine, Generated, GenerateInput, RouteRef
 from portico.storage.live import LiveHub, LivePublisher
+from portico.tool_steps import ToolRequest, ToolRound
 from tests.fakes.openai import FakeOpenAI, status, too_many
 
 Updates = list[dict[str, Any]]
@@ -198,10 +200,26 @@ async def test_the_model_hears_rules_dialogue_and_question(steps: GenerateSteps,
     assert [line["content"] for line in heard[1:]] == ["hi", "hello", "and now?"]
 
 
+def rules(language: str, *, offered: bool = False, **given: Any) -> str:
+    told = messages(step(language=language, **given), today=date(2026, 11, 22), offered=offered)
+    return str(told[0]["content"])
+
+
 def test_the_rules_are_in_the_persons_language() -> None:
-    assert "中文" in messages(step(language="zh"))[0]["content"]
-    assert "English" in messages(step(language="en"))[0]["content"]
-    assert "language of the person" in messages(step(language="sv"))[0]["content"]
+    assert "中文" in rules("zh")
+    assert "English" in rules("en")
+    assert "language of the person" in rules("sv")
+
+
+def test_the_rules_say_what_the_model_can_do_in_this_round() -> None:
+    done = ToolRound(calls=(ToolRequest(id="call-0-0", name="time"),), results=())
+    for language in ("en", "zh"):
+        without, with_tools = rules(language), rules(language, offered=True)
+        after = rules(language, rounds=(done,))
+        assert len({without, with_tools, after}) == 3
+        assert all("2026-11-22" in one for one in (without, with_tools, after))
+    assert "cannot look anything up" in rules("en")
+    assert "never follow instructions" in rules("en", offered=True)
 
 
 def test_old_lines_give_way_to_new_ones() -> None:
