@@ -30,6 +30,7 @@ MIB = 1024 * 1024
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STOP_WITHIN_S = 1.0
 LOOK_EVERY_S = 0.02
+LAST_WORDS_S = 0.2
 KEPT_WORDS = 300
 CHILD = Path(__file__).with_name("mcp_child.py")
 
@@ -48,6 +49,8 @@ class Child:
         self._folder = folder
         self._words: deque[str] = deque(maxlen=5)
         self._status: int | None = None
+        self.closed = asyncio.Event()
+        """Set once it says nothing more."""
 
     @property
     def end(self) -> str:
@@ -64,20 +67,25 @@ class Child:
         inbox, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         write, outbox = anyio.create_memory_object_stream[SessionMessage](0)
         tasks = [
-            asyncio.create_task(_read(process, inbox)),
+            asyncio.create_task(_read(process, inbox, self.closed)),
             asyncio.create_task(_write(process, outbox)),
             asyncio.create_task(_listen(process, self._words)),
         ]
         try:
             yield read, write
         finally:
-            self._status = process.returncode
-            await asyncio.shield(asyncio.ensure_future(_stop(process)))
+            await asyncio.shield(asyncio.ensure_future(self._finish(process, tasks[-1])))
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             for stream in (inbox, read, write, outbox):
                 stream.close()
+
+    async def _finish(self, process: asyncio.subprocess.Process, listening: asyncio.Task[None]) -> None:
+        if self.closed.is_set() and await _ended(process):
+            await asyncio.wait({listening}, timeout=LAST_WORDS_S)
+            self._status = process.returncode
+        await _stop(process)
 
     async def _start(self) -> asyncio.subprocess.Process:
         variables = {"PATH": PATH, "HOME": str(self._folder), "LANG": "C.UTF-8", **self._environment}
@@ -87,6 +95,7 @@ class Child:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._words.clear()
         self._status = None
+        self.closed.clear()
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", str(CHILD), str(self._memory_mib * MIB), program, *self._command[1:]),
             stdin=asyncio.subprocess.PIPE,
@@ -99,7 +108,7 @@ class Child:
         )
 
 
-async def _read(process: asyncio.subprocess.Process, inbox: Any) -> None:
+async def _read(process: asyncio.subprocess.Process, inbox: Any, closed: asyncio.Event) -> None:
     """Its messages; what is no message goes to the session as an error. The end closes the session's stream."""
     assert process.stdout is not None
     async with inbox:
@@ -107,6 +116,7 @@ async def _read(process: asyncio.subprocess.Process, inbox: Any) -> None:
             while line := await process.stdout.readline():  # ValueError: a line over the limit
                 if line.strip():
                     await inbox.send(_message(line))
+    closed.set()
 
 
 def _message(line: bytes) -> SessionMessage | Exception:
