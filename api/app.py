@@ -22,6 +22,9 @@ from api import (
 from api.deps import AppDeps, WebhookDeps
 from api.errors import PROBLEMS, add_error_handlers
 from api.headers import SecurityHeaders
+from api.openai import chat as openai_chat
+from api.openai import embeddings as openai_embeddings
+from api.openai import models as openai_models
 
 WEBHOOK_ROUTERS: tuple[APIRouter, ...] = (webhooks.router, health.router, reference.router)
 APP_ROUTERS: tuple[APIRouter, ...] = (
@@ -31,6 +34,9 @@ APP_ROUTERS: tuple[APIRouter, ...] = (
     login.router,
     pairing.router,
     models.router,
+    openai_chat.router,
+    openai_embeddings.router,
+    openai_models.router,  # after our own below /v1/models
     dead_letters.router,
     codec_server.router,
     history_ui.router,
