@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from api.openai.errors import Unsupported
@@ -106,11 +107,13 @@ def wanted_of(body: ChatRequest) -> Wanted:
     if body.modalities not in (None, ["text"]):
         raise Unsupported("modalities", "text only")
     tools = () if body.tool_choice == "none" else tuple(_offered(tool) for tool in body.tools or ())
+    messages = [_message(number, message) for number, message in enumerate(body.messages)]
     extra = {name: value for name in TO_BE_PASSED_ON if (value := getattr(body, name)) is not None}
     if tools and body.tool_choice not in (None, "auto"):
         extra["tool_choice"] = body.tool_choice
+    _check_writable(messages, [tool.parameters for tool in tools], extra)
     return Wanted(
-        messages=[_message(number, message) for number, message in enumerate(body.messages)],
+        messages=messages,
         tools=tools,
         max_tokens=body.max_completion_tokens or body.max_tokens,
         temperature=body.temperature,
@@ -118,6 +121,14 @@ def wanted_of(body: ChatRequest) -> Wanted:
         stop=_stops(body.stop),
         extra=extra,
     )
+
+
+def _check_writable(*content: Any) -> None:
+    """JSON can name half of a character, and numbers of any length, which nobody can send on."""
+    try:
+        orjson.dumps(content)
+    except orjson.JSONEncodeError:
+        raise Unsupported("messages", "they hold what is no Unicode text or no plain JSON") from None
 
 
 def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
