@@ -11,6 +11,7 @@ from api import (
     dead_letters,
     health,
     history_ui,
+    invocation_events,
     invocations,
     login,
     messages,
@@ -41,6 +42,7 @@ APP_ROUTERS: tuple[APIRouter, ...] = (
     codec_server.router,
     history_ui.router,
     invocations.router,
+    invocation_events.router,
     health.metrics_router,
 )
 
