@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
+from starlette.routing import Route
 
 from api import (
     chat,
@@ -18,11 +19,14 @@ from api import (
     models,
     pairing,
     reference,
+    usage,
     webhooks,
 )
 from api.deps import AppDeps, WebhookDeps
 from api.errors import PROBLEMS, add_error_handlers
 from api.headers import SecurityHeaders
+from api.mcp import PATH as MCP_PATH
+from api.mcp import McpDoor
 from api.openai import chat as openai_chat
 from api.openai import embeddings as openai_embeddings
 from api.openai import models as openai_models
@@ -35,6 +39,7 @@ APP_ROUTERS: tuple[APIRouter, ...] = (
     login.router,
     pairing.router,
     models.router,
+    usage.router,
     openai_chat.router,
     openai_embeddings.router,
     openai_models.router,  # after our own below /v1/models
@@ -63,6 +68,9 @@ def make_app(webhook_deps: WebhookDeps, app_deps: AppDeps | None, *, version: st
         app.include_router(router)
     for router in APP_ROUTERS if app_deps else ():
         app.include_router(router)
+    if app_deps:
+        app.state.mcp = McpDoor(app_deps)
+        app.routes.append(Route(MCP_PATH, app.state.mcp))
     add_error_handlers(app)
     app.add_middleware(SecurityHeaders)
     return app

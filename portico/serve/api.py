@@ -116,6 +116,7 @@ def _lifespan(deps: AppDeps, listening: Listening, accounts: Accounts):  # type:
         await deps.live.start()
         listening.start()
         yield
+        await app.state.mcp.close()
         await listening.stop()
         await close_channels(accounts)
         await deps.live.stop()
