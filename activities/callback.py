@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import httpx2
+import orjson
 from temporalio import activity
 
 from portico import egress
@@ -24,13 +25,14 @@ from portico.callbacks import (
     read_callback_url,
 )
 from portico.clients.opa import PolicyClient
-from portico.contracts import Decision, Effect
+from portico.contracts import Decision, Effect, ExecutionResult
 from portico.egress import Resolve
 from portico.errors import BadInput, Forbidden, Misconfigured, Unavailable
 from portico.logs import logger
 from portico.policy_input import EDGE, CallbackAction, PolicyContext, PolicyInput
 from portico.settings import Settings
 from portico.steps import CallbackAnswer, CallbackDone, CallbackInput, CallbackQuestion
+from portico.storage.blobs import BlobStore
 from portico.storage.secrets import SecretStore
 
 TIMEOUT = httpx2.Timeout(connect=5.0, write=10.0, read=15.0, pool=5.0)
@@ -61,11 +63,13 @@ class CallbackSteps:
         policy: PolicyClient,
         store: SecretStore,
         *,
+        blobs: BlobStore | None = None,
         resolve: Resolve | None = None,
     ) -> None:
         self._settings = settings
         self._policy = policy
         self._store = store
+        self._blobs = blobs
         self._resolve = resolve
         self._client: httpx2.AsyncClient | None = None
 
@@ -107,7 +111,7 @@ class CallbackSteps:
             await self._client.aclose()
 
     async def _post(self, given: CallbackInput) -> _Said:
-        body = callback_body(given.result)
+        body = callback_body(await self._whole(given.result))
         secret = await callback_secret(self._store)
         try:
             headers = callback_headers(secret, webhook_id=given.invocation_id, body=body)
@@ -121,6 +125,13 @@ class CallbackSteps:
                 return _Said(answer.status_code, _retry_after_s(answer.headers.get("retry-after", "")))
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
             raise Unavailable("the callback", type(error).__name__) from None
+
+    async def _whole(self, result: ExecutionResult) -> ExecutionResult:
+        """With the output that was too large for the history, and what is in its place there left out."""
+        if result.output_blob is None or self._blobs is None:
+            return result
+        output = orjson.loads(await self._blobs.get(result.output_blob))
+        return result.model_copy(update={"output": output, "output_blob": None})
 
     def _http(self) -> httpx2.AsyncClient:
         """One client: a name's addresses are looked up and checked for every connection that it opens."""

@@ -30,6 +30,7 @@ from portico.storage.dead_letters import DeadLetters
 from portico.storage.decisions import Decisions
 from portico.storage.inbox import Inbox
 from portico.storage.live import LiveHub
+from portico.storage.mcp_pins import McpPins
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
@@ -74,6 +75,7 @@ class AppDeps:
     blobs: BlobStore
     live: LiveHub
     tools: ToolTable
+    pins: McpPins
     artifacts: Artifacts
     models: ModelOffers
     routes: ModelRoutes

@@ -120,6 +120,20 @@ async def read_invocation(invocation_id: str, deps: App, person: Person, wait_s:
     return await runs.result(deps, person, invocation_id, wait_s=wait_s)
 
 
+@router.post(
+    "/v1/invocations/{invocation_id}/cancel", status_code=202, responses=ENDED, response_model_exclude=HIDDEN
+)
+async def stop_invocation(
+    invocation_id: str, response: Response, deps: App, person: Person, wait_s: Wait = 0
+) -> ExecutionResult:
+    """Ask it to stop; 200 with the result where it has ended, or does within `wait_s`."""
+    await runs.cancel(deps, person, invocation_id)
+    result = await runs.result(deps, person, invocation_id, wait_s=wait_s)
+    if result.ended_at is not None:
+        response.status_code = 200
+    return result
+
+
 @router.delete("/v1/invocations/{invocation_id}", status_code=202)
 async def cancel_invocation(invocation_id: str, deps: App, person: Person) -> None:
     """Ask it to stop. How it ended is read like any result."""

@@ -100,7 +100,11 @@ async def callback_secret(store: SecretStore) -> str:
 def callback_body(result: ExecutionResult) -> bytes:
     """The same bytes at every attempt."""
     ended = result.ended_at or result.started_at
-    event = {"type": EVENT, "timestamp": ended.isoformat(), "data": result.model_dump(mode="json")}
+    event = {
+        "type": EVENT,
+        "timestamp": ended.isoformat(),
+        "data": result.model_dump(mode="json", exclude={"output_blob"}),
+    }
     return orjson.dumps(event)
 
 

@@ -39,6 +39,7 @@ from portico.storage.decisions import Decisions
 from portico.storage.inbox import Inbox
 from portico.storage.leases import Leases
 from portico.storage.live import LiveHub
+from portico.storage.mcp_pins import McpPins
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
@@ -94,6 +95,7 @@ async def make_edge(ground: Foundation) -> FastAPI:
         blobs=blobs,
         live=LiveHub(ground.home, ground.keyring),
         tools=ToolTable(ground.database),
+        pins=McpPins(ground.database),
         artifacts=Artifacts(ground.database, blobs),
         models=ModelOffers(ground.home, settings),
         routes=model_routes(ground),

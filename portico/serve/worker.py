@@ -76,7 +76,7 @@ def activities(deps: Deps) -> list[Callable[..., Any]]:
     )
     authorize = AuthorizeSteps(deps, tool_spec=deps.catalog.spec)
     offers = OfferSteps(deps, deps.catalog)
-    callback = CallbackSteps(deps.settings, deps.policy, deps.secrets)
+    callback = CallbackSteps(deps.settings, deps.policy, deps.secrets, blobs=deps.blobs)
     presence = Presence(deps.accounts)
     pairing = PairingSteps(deps)
     return [
