@@ -20,7 +20,7 @@ from temporalio import activity
 
 from activities.heartbeat import beating
 from activities.prompts import messages, requests
-from portico.clients.llm import Delta, ModelRoutes, OfferedTool
+from portico.clients.llm import Bill, Delta, ModelRoutes, OfferedTool
 from portico.contracts import ConversationRef
 from portico.errors import Misconfigured, TooLarge
 from portico.steps import Generated, GenerateInput
@@ -121,7 +121,10 @@ class GenerateSteps:
     def _stream(self, step: GenerateInput, offered: dict[str, ToolSpec]) -> AsyncGenerator[Delta, None]:
         told = messages(step, today=datetime.now(UTC).date(), offered=bool(offered))
         tools = [OfferedTool(spec.name, spec.description, spec.parameters) for spec in offered.values()]
-        return self._routes.stream(step.route, told, tools=tools)
+        # What a broken-off attempt wrote was paid for as well, so each counts for itself.
+        key = f"{step.turn_id}.{len(step.rounds)}.{step.route.name}.{activity.info().attempt}.{len(tools)}"
+        bill = Bill(key=key, person=step.person, decision_id=step.decision_id)
+        return self._routes.stream(step.route, told, tools=tools, bill=bill)
 
 
 def in_full(text: str, finish: str, *, language: str) -> str:

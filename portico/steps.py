@@ -148,6 +148,8 @@ class GenerateInput(Contract):
     tools: tuple[ToolOffer, ...] = ()
     """What the model may call in this round. None with `rounds` behind it: it has to answer now."""
     rounds: tuple[ToolRound, ...] = ()
+    person: str = ""
+    """Who is answered, for the account of what models cost."""
 
 
 class Generated(Contract):

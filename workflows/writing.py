@@ -101,6 +101,7 @@ class Writing:
                 language=plan.language,
                 tools=tools,
                 rounds=plan.rounds,
+                person=turn.actor.id,
             )
             others_remain = number + 1 < len(routes)
             try:
