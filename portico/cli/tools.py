@@ -1,36 +1,60 @@
-"""`portico tools`: what the tools are, and running one through the gateway, with its policy and record."""
+"""`portico tools`: what the tools are, writing one, and running one through the gateway or right here."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from activities.tools import TOOLS
 from portico.cli.edge import call
 from portico.cli.output import print_json, print_table
+from portico.connections import part_address
 from portico.errors import BadInput
-from portico.tool import ToolSpec
+from portico.home import Home
 
 app = typer.Typer(no_args_is_help=True, help="what the gateway can do", add_completion=False)
 
 WAIT_S = 60
 POLL_S = 1.0
+LONGEST_WORDS = 90
+
+Schema = Mapping[str, Any]
 
 
 @app.command("list")
 def list_tools(as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
-    """Every tool with its parameters, its effects and its risk."""
+    """Every tool with its parameters, its effects and its risk; and what is wrong with files that give none."""
+    tools, problems = known_tools()
+    for problem in problems:
+        typer.echo(f"problem: {problem}", err=True)
     if as_json:
-        print_json([_as_json(spec) for spec in TOOLS])
+        print_json(tools)
         return
     rows = [
-        (f"{spec.name}({', '.join(_properties(spec))})", spec.effects, spec.risk, spec.description)
-        for spec in TOOLS
+        (f"{one['name']}({', '.join(_properties(one))})", one["effects"], one["risk"], _words(one))
+        for one in tools
     ]
     print_table([("tool", "effects", "risk", "what it does"), *rows], empty="there are no tools")
+
+
+@app.command("new")
+def new_tool(
+    name: Annotated[str, typer.Argument(help="lower-case letters, digits and _")],
+    to: Annotated[Path | None, typer.Option(help="folder; without it that of this home")] = None,
+) -> None:
+    """Write a function and its test. A running gateway has it within two seconds."""
+    from portico.cli.tools_new import write_tool
+
+    function, test = write_tool(name, to or Home.from_environment().functions)
+    typer.echo(f"{function}\n{test}\n")
+    typer.echo(f"test it:  python -m pytest {test}")
+    typer.echo(f"run it:   portico tools run {name} text=hello [--local]")
+    if to is not None:
+        typer.echo(f"a gateway finds it with PORTICO_FUNCTIONS={to.absolute()}")
 
 
 @app.command("run")
@@ -39,11 +63,21 @@ def run_tool(
     parameters: Annotated[
         list[str] | None, typer.Argument(help="NAME=VALUE …", metavar="[NAME=VALUE]...")
     ] = None,
+    local: Annotated[bool, typer.Option(help="right here, without gateway, policy and record")] = False,
+    secret: Annotated[list[str] | None, typer.Option(help="with --local: NAME=VALUE")] = None,
+    save: Annotated[Path | None, typer.Option(help="with --local: folder for artifacts")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the whole result as JSON")] = False,
 ) -> None:
     """Run a tool through the running gateway: the rules decide, and the history keeps it."""
-    invocation = {"toolName": name, "parameters": read_parameters(name, parameters or [])}
-    result = call("POST", "/v1/invocations", body=invocation, params={"wait_s": WAIT_S})
+    tools, _ = known_tools(here=local)
+    schema = next((one["parameters"] for one in tools if one["name"] == name), None)
+    given = read_parameters(schema, parameters or [])
+    if local:
+        _run_here(name, given, secret or [], save)
+        return
+    result = call(
+        "POST", "/v1/invocations", body={"toolName": name, "parameters": given}, params={"wait_s": WAIT_S}
+    )
     while result["status"] == "running":
         time.sleep(POLL_S)
         result = call("GET", f"/v1/invocations/{result['invocationId']}")
@@ -51,6 +85,8 @@ def run_tool(
         print_json(result)
     elif result["status"] == "succeeded":
         typer.echo(_text(result["output"]))
+        for artifact in result["artifacts"]:
+            typer.echo(f"{artifact['name']}: {artifact['sizeBytes']} bytes at {artifact['url']}", err=True)
     else:
         error = result.get("error") or {}
         typer.echo(f"{name}: {result['status']}: {error.get('message', error.get('code', ''))}", err=True)
@@ -58,12 +94,22 @@ def run_tool(
         raise typer.Exit(1)
 
 
-def read_parameters(name: str, given: list[str]) -> dict[str, Any]:
+def known_tools(*, here: bool = False) -> tuple[list[dict[str, Any]], list[str]]:
+    """What the running gateway has; where none runs, what the folders hold."""
+    if not here and part_address(Home.from_environment(), "api") is not None:
+        return call("GET", "/v1/tools"), call("GET", "/v1/tool-problems")["problems"]
+    from portico.cli.tools_local import look
+
+    found = look()
+    shown = ("name", "description", "parameters", "effects", "risk", "repeatable", "source", "unavailable")
+    tools = [{key: spec.to_json()[key] for key in shown} for spec in found.specs]
+    return tools, list(found.problems)
+
+
+def read_parameters(schema: Schema | None, given: list[str]) -> dict[str, Any]:
     """`expression=17*23` stays text where the tool wants text; elsewhere JSON is read as JSON."""
-    spec = next((spec for spec in TOOLS if spec.name == name), None)
-    texts = (
-        {key for key, each in _properties(spec).items() if each.get("type") == "string"} if spec else set()
-    )
+    properties = (schema or {}).get("properties", {})
+    texts = {key for key, each in properties.items() if each.get("type") == "string"}
     parameters: dict[str, Any] = {}
     for item in given:
         key, equals, value = item.partition("=")
@@ -73,20 +119,27 @@ def read_parameters(name: str, given: list[str]) -> dict[str, Any]:
     return parameters
 
 
-def _properties(spec: ToolSpec) -> dict[str, Any]:
-    properties: Any = spec.parameters["properties"]
-    return dict(properties)
+def _run_here(name: str, given: dict[str, Any], secrets: list[str], save: Path | None) -> None:
+    from portico.cli.tools_local import run_here
+
+    named = dict(item.partition("=")[::2] for item in secrets)
+
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    typer.echo(_text(run_here(name, given, given=named, save=save, say=say)))
 
 
-def _as_json(spec: ToolSpec) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "description": spec.description,
-        "parameters": spec.parameters,
-        "effects": spec.effects,
-        "risk": spec.risk,
-        "repeatable": spec.repeatable,
-    }
+def _properties(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    properties: Mapping[str, Any] = tool["parameters"].get("properties", {})
+    return properties
+
+
+def _words(tool: Mapping[str, Any]) -> str:
+    if tool["unavailable"]:
+        return f"not now: {tool['unavailable']}"
+    words = str(tool["description"])
+    return words if len(words) <= LONGEST_WORDS else words[: LONGEST_WORDS - 1] + "…"
 
 
 def _json_or_text(value: str) -> Any:

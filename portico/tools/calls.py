@@ -28,6 +28,20 @@ PROGRESS_EVERY_S = 0.1
 MESSAGE_LIMIT = 300
 
 
+class BadOutput(ToolError):
+    code = "bad_output"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"its answer, a {kind}, is not what it declares, or does not fit into JSON")
+
+
+class OutputTooLarge(ToolError):
+    code = "output_too_large"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"its answer: {size} bytes, the limit is {LONGEST_OUTPUT}")
+
+
 class Calls:
     """What this process was asked to do: one thing after another."""
 
@@ -79,26 +93,7 @@ class Calls:
         else:
             output = spec.function(**arguments)
         self._line.leave_if_forked()
-        return self._written(spec, output)
-
-    def _written(self, spec: ToolSpec, output: Any) -> frames.Message:
-        try:
-            written = to_json(
-                _as_declared(spec, output),
-                inf_nan_mode="null",
-                fallback=self._keep_file,
-                context={"keep": self._keep_file},
-            )
-        except (PydanticSerializationError, ValidationError, ValueError):
-            kind = type(output).__name__
-            return _answer(
-                "bad_output", f"its answer, a {kind}, is not what it declares, or does not fit into JSON"
-            )
-        if len(written) > LONGEST_OUTPUT:
-            return _answer(
-                "output_too_large", f"its answer: {len(written)} bytes, the limit is {LONGEST_OUTPUT}"
-            )
-        return {"say": "result", "output": json.loads(written)}
+        return {"say": "result", "output": written(spec, output, keep=self._keep_file)}
 
     def _failed(self, error: BaseException, path: str) -> frames.Message:
         """The words of what a tool raised on purpose. Those of anything else stay out: they may hold secrets."""
@@ -250,6 +245,17 @@ async def _until_stopped(
         return await work
     finally:
         line.on_stop = stop.set
+
+
+def written(spec: ToolSpec, output: Any, *, keep: Callable[[Any], Any]) -> Any:
+    """The answer as JSON has it; `keep` makes a reference of a file. Raises `BadOutput` or `OutputTooLarge`."""
+    try:
+        text = to_json(_as_declared(spec, output), inf_nan_mode="null", fallback=keep, context={"keep": keep})
+    except (PydanticSerializationError, ValidationError, ValueError):
+        raise BadOutput(type(output).__name__) from None
+    if len(text) > LONGEST_OUTPUT:
+        raise OutputTooLarge(len(text))
+    return json.loads(text)
 
 
 def _as_declared(spec: ToolSpec, output: Any) -> Any:
