@@ -121,17 +121,8 @@ class AuthorizeSteps:
             decision = Decision(effect=Effect.DENY, reasons=("there is no such tool",))
             return ToolAnswer(decision=decision, known=False)
         digest = params_hash(declared.name, invocation.parameters)
-        action = ToolAction(
-            tool=declared.name,
-            effects=declared.effects,
-            risk=declared.risk,
-            params_hash=digest,
-            content_hash=declared.content_hash,
-            source=declared.source,
-            hosts=_hosts(declared, self._deps.settings),
-        )
         conversation = question.conversation or EDGE
-        asked = await self._about(action, actor=question.actor, conversation=conversation)
+        asked = await self.about_tool(declared, digest, actor=question.actor, conversation=conversation)
         if question.approved_by is not None:
             asked = asked.with_approval(
                 question.approved_by, question.approved_hash, question.approved_content_hash
@@ -148,6 +139,21 @@ class AuthorizeSteps:
             effects=declared.effects,
             risk=declared.risk,
         )
+
+    async def about_tool(
+        self, declared: ToolSpec, digest: str, *, actor: Actor, conversation: ConversationRef
+    ) -> PolicyInput:
+        """The question whether a tool may run with parameters of that hash."""
+        action = ToolAction(
+            tool=declared.name,
+            effects=declared.effects,
+            risk=declared.risk,
+            params_hash=digest,
+            content_hash=declared.content_hash,
+            source=declared.source,
+            hosts=_hosts(declared, self._deps.settings),
+        )
+        return await self._about(action, actor=actor, conversation=conversation)
 
     async def _about(
         self,

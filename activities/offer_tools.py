@@ -13,7 +13,7 @@ from temporalio import activity
 
 from activities.deps import Deps
 from portico.contracts import Actor, ConversationRef, Effect
-from portico.policy_input import AdminAction, PolicyContext, PolicyInput, ToolAction, params_hash
+from portico.policy_input import AdminAction, PolicyContext, PolicyInput, params_hash
 from portico.tool import ToolSpec
 from portico.tool_steps import (
     ApprovalQuestion,
@@ -31,24 +31,20 @@ from portico.tools.parameters import typed, usage
 DESCRIPTION_LENGTH = 120
 
 
-class KnownTools(Protocol):
-    """The catalog, as far as this needs it."""
-
-    def spec(self, name: str) -> ToolSpec | None: ...
-
-    def specs(self) -> tuple[ToolSpec, ...]: ...
-
-    def problems(self) -> tuple[str, ...]: ...
-
-    def nearest(self, name: str) -> tuple[str, ...]: ...
+class AboutTool(Protocol):
+    async def __call__(
+        self, declared: ToolSpec, digest: str, *, actor: Actor, conversation: ConversationRef
+    ) -> PolicyInput: ...
 
 
 class OfferSteps:
     """Reads the catalog and asks OPA. Raises `Unavailable` while OPA is away."""
 
-    def __init__(self, deps: Deps, tools: KnownTools) -> None:
+    def __init__(self, deps: Deps, about_tool: AboutTool) -> None:
+        """`about_tool` puts the question whether a tool may run, as it is put before each run."""
         self._deps = deps
-        self._tools = tools
+        self._tools = deps.catalog
+        self._about_tool = about_tool
 
     @activity.defn(name="offer_tools")
     async def offer_tools(self, question: OfferQuestion) -> OfferAnswer:
@@ -86,15 +82,20 @@ class OfferSteps:
     async def authorize_approval(self, question: ApprovalQuestion) -> ApprovalVerdict:
         """May this person answer for that run? The same question as at the edge."""
         action = AdminAction(operation="tool.approve", subject=question.invocation_id)
-        asked = self._about(action, question.actor, question.conversation, group=question.group)
+        asked = PolicyInput.about(
+            action,
+            actor=question.actor,
+            conversation=question.conversation,
+            group=question.group,
+            context=PolicyContext.at(time.time(), local_only=self._deps.settings.local_only),
+        )
         decision = await self._deps.policy.decide("admin", asked, decision_id=question.decision_id)
         return ApprovalVerdict(decision=decision)
 
     async def _listed(self, spec: ToolSpec, question: OfferQuestion, number: int) -> ListedTool:
-        action = ToolAction(
-            tool=spec.name, effects=spec.effects, risk=spec.risk, params_hash=params_hash(spec.name, {})
+        asked = await self._about_tool(
+            spec, params_hash(spec.name, {}), actor=question.actor, conversation=question.conversation
         )
-        asked = self._about(action, question.actor, question.conversation, group=question.group)
         decision = await self._deps.policy.decide(
             "tool", asked, decision_id=f"{question.decision_id}-{number}"
         )
@@ -106,12 +107,6 @@ class OfferSteps:
             unavailable=spec.unavailable,
             content_hash=spec.content_hash,
         )
-
-    def _about(
-        self, action: ToolAction | AdminAction, actor: Actor, conversation: ConversationRef, *, group: bool
-    ) -> PolicyInput:
-        context = PolicyContext.at(time.time(), local_only=self._deps.settings.local_only)
-        return PolicyInput.about(action, actor=actor, conversation=conversation, group=group, context=context)
 
 
 def _first_sentence(description: str) -> str:

@@ -75,7 +75,7 @@ def activities(deps: Deps) -> list[Callable[..., Any]]:
         default_timeout_s=deps.settings.tools.timeout_s,
     )
     authorize = AuthorizeSteps(deps, tool_spec=deps.catalog.spec)
-    offers = OfferSteps(deps, deps.catalog)
+    offers = OfferSteps(deps, authorize.about_tool)
     callback = CallbackSteps(deps.settings, deps.policy, deps.secrets, blobs=deps.blobs)
     presence = Presence(deps.accounts)
     pairing = PairingSteps(deps)
