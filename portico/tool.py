@@ -145,6 +145,7 @@ def tool(
     network: bool = False,
     concurrency: int = 4,
     sandbox: bool = False,
+    unavailable: str = "",
 ) -> Callable[[Function], Function]:
     """Declare a function as a tool.
 
@@ -152,6 +153,7 @@ def tool(
     cost. `repeatable`: doing it twice does what doing it once does, so a lost attempt may be repeated.
     `secrets`: names of the owner's secrets that it may read. `network`: it gets a proxy to the hosts that policy
     allows. `concurrency`: how many calls run at once. `sandbox`: it needs the sandbox service.
+    `unavailable`: why it cannot run on this machine, where the file finds that out when it is loaded.
     Raises `TypeError` for a function that cannot be a tool, when it is declared.
     """
     if effects not in get_args(Effects) or risk not in get_args(Risk):
@@ -171,6 +173,7 @@ def tool(
         "network": network,
         "concurrency": concurrency,
         "sandbox": sandbox,
+        "unavailable": unavailable,
     }
 
     def declare(function: Function) -> Function:
