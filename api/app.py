@@ -19,6 +19,7 @@ from api import (
     models,
     pairing,
     reference,
+    tool_pins,
     usage,
     webhooks,
 )
@@ -48,6 +49,7 @@ APP_ROUTERS: tuple[APIRouter, ...] = (
     history_ui.router,
     invocations.router,
     invocation_events.router,
+    tool_pins.router,
     health.metrics_router,
 )
 

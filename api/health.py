@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from temporalio.service import RPCError
 
-from api.deps import App, Owner, Webhooks
+from api.deps import App, AppDeps, Owner, Webhooks, app_deps
 from portico.errors import Unavailable
 
 router = APIRouter(tags=["health"])
@@ -23,17 +23,32 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz")
-async def readyz(deps: Webhooks) -> dict[str, str]:
-    """Events can be stored: Temporal answers. 503 otherwise."""
+async def readyz(request: Request, deps: Webhooks) -> dict[str, str | dict[str, int]]:
+    """Events can be stored: Temporal answers. 503 otherwise.
+
+    `models` counts the language model routes that answered last and those that failed; a gateway whose models
+    are away takes events all the same.
+    """
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
             await deps.intake.ready()
     except (RPCError, TimeoutError, RuntimeError) as error:
         raise Unavailable("Temporal", type(error).__name__) from error
-    return {"status": "ready"}
+    return {"status": "ready", **await _models(app_deps(request))}
+
+
+async def _models(deps: AppDeps | None) -> dict[str, dict[str, int]]:
+    """Numbers only: who asks has shown no key."""
+    if deps is None:
+        return {}
+    used = {route.name for route in deps.routes.candidates()}
+    states = [state for name, state in (await deps.route_health.all()).items() if name in used]
+    failing = sum(1 for state in states if state.failing)
+    return {"models": {"ok": len(states) - failing, "failing": failing}} if used else {}
 
 
 @metrics_router.get("/metrics", response_class=Response)
 async def metrics(deps: App, person: Owner) -> Response:
     """Prometheus' text format; behind a key, because counts tell something too."""
+    deps.metrics.show_models(await deps.route_health.all(), await deps.usage.rows(days=1))
     return Response(deps.metrics.exposition(), media_type="text/plain; version=0.0.4")

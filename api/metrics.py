@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from collections.abc import Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from portico.storage.route_health import RouteState
+from portico.storage.usage import UsageRow
 
 BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 1, 3, 10)
 
@@ -23,5 +28,35 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._models = _ModelGauges(self.registry)
+
+    def show_models(self, health: Mapping[str, RouteState], usage: Sequence[UsageRow]) -> None:
+        """What the database knows of language models, of all processes together."""
+        self._models.show(health, usage)
+
     def exposition(self) -> bytes:
         return generate_latest(self.registry)
+
+
+class _ModelGauges:
+    """By route: whether it fails, and what today (UTC) brought."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, words: str, *labels: str) -> Gauge:
+            return Gauge(f"portico_model_{name}", words, ["route", *labels], registry=registry)
+
+        self._failing = gauge("route_failing", "Failures of a route since its last answer")
+        self._answers = gauge("answers_today", "Answers of a route today")
+        self._tokens = gauge("tokens_today", "Tokens of a route today", "direction")
+        self._cost = gauge("cost_today", "What a route cost today, in the currency of the settings")
+
+    def show(self, health: Mapping[str, RouteState], usage: Sequence[UsageRow]) -> None:
+        for gauge in (self._failing, self._answers, self._tokens, self._cost):
+            gauge.clear()
+        for route, state in health.items():
+            self._failing.labels(route).set(state.failing)
+        for row in usage:
+            self._answers.labels(row.route).inc(row.answers)
+            self._tokens.labels(row.route, "input").inc(row.input_tokens)
+            self._tokens.labels(row.route, "output").inc(row.output_tokens)
+            self._cost.labels(row.route).inc(row.cost)

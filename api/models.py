@@ -9,6 +9,8 @@ from api.body import BodyRoute
 from api.decide import decide_admin
 from api.deps import App, Person
 from portico.errors import Conflict, Misconfigured
+from portico.settings import RouteSettings
+from portico.storage.route_health import RouteState
 
 router = APIRouter(tags=["models"], route_class=BodyRoute)
 
@@ -19,6 +21,9 @@ class Route(BaseModel):
     name: str
     model: str
     locality: str
+    state: str
+    """`ok`, `failing`, or `unknown` before its first answer."""
+    why: str = ""
 
 
 class Found(BaseModel):
@@ -52,11 +57,9 @@ class Chosen(BaseModel):
 async def list_models(deps: App, person: Person) -> Models:
     """Models that are used, and those found now (a few seconds ago at most). Finding is not using."""
     offers = await deps.models.offers()
+    health = await deps.route_health.all()
     return Models(
-        routes=[
-            Route(name=name, model=route.model, locality=route.locality)
-            for name, route in deps.models.routes().items()
-        ],
+        routes=[_route(name, route, health.get(name)) for name, route in deps.models.routes().items()],
         offers=[Found(name=offer.name, server=offer.server, model=offer.model) for offer in offers],
     )
 
@@ -70,3 +73,13 @@ async def use_model(body: Choice, deps: App, person: Person) -> Chosen:
     except Misconfigured as error:  # the file is as its owner made it; nothing broke here
         raise Conflict(error.message) from None
     return Chosen(name=offer.name, model=offer.model, route=route)
+
+
+def _route(name: str, route: RouteSettings, state: RouteState | None) -> Route:
+    return Route(
+        name=name,
+        model=route.model,
+        locality=route.locality,
+        state=state.word if state else "unknown",
+        why=state.why if state else "",
+    )

@@ -74,3 +74,9 @@ deny contains "only the owner gives the power of an owner or admin away" if {
 	input.actor.role != "owner"
 	not own_login
 }
+
+# What has left cannot be taken back, so it is not for those who only look after the gateway.
+deny contains "only the owner releases a conversation for the cloud" if {
+	input.action.operation == "conversation.release"
+	input.actor.role != "owner"
+}

@@ -101,3 +101,11 @@ test_own_rules_narrow if {
 	decided("owner", {}).effect == "deny" with data.portico.user.admin.deny as {"not now"}
 	decided("owner", {}).effect == "ask" with data.portico.user.admin.ask as {"mine"}
 }
+
+test_only_the_owner_releases_a_conversation if {
+	release := {"operation": "conversation.release", "subject": "conversation-1"}
+	decided("owner", release).effect == "allow"
+	decided("admin", release).reasons == ["only the owner releases a conversation for the cloud"]
+	decided("admin", object.union(release, {"operation": "conversation.keep"})).effect == "allow"
+	decided("member", release).effect == "deny"
+}

@@ -18,6 +18,7 @@ from portico.cli.models_language import (
     remove_model,
     unload_model,
 )
+from portico.cli.models_usage import usage
 from portico.cli.output import print_json, print_table
 from portico.clients.model_choice import adopt, put_route
 from portico.clients.model_servers import Offer, find_models, places
@@ -32,6 +33,7 @@ app = typer.Typer(no_args_is_help=True, help="language models", add_completion=F
 app.command("eval")(evaluate)
 app.command("train-intents")(train_intents)
 app.command("rollback")(rollback)
+app.command("usage")(usage)
 app.command("pull")(pull_model)
 app.command("load")(load_model)
 app.command("unload")(unload_model)

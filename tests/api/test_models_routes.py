@@ -150,7 +150,10 @@ def test_a_chosen_model_writes_the_next_answer_without_a_restart(
     assert answer.status_code == 200, answer.text
     assert answer.json() == {"name": "ollama/llama3", "model": "llama3", "route": "ollama-llama3"}
     told = owner.get("/v1/models/routes").json()
-    assert told["routes"] == [{"name": "ollama-llama3", "model": "llama3", "locality": "local"}]
+    (route,) = told["routes"]
+    assert route == {
+        "name": "ollama-llama3", "model": "llama3", "locality": "local", "state": "unknown", "why": "",
+    }  # fmt: skip
     assert _offered(owner) == []
 
     text = beside.running.home.settings.read_text()
@@ -158,6 +161,7 @@ def test_a_chosen_model_writes_the_next_answer_without_a_restart(
     assert tomllib.loads(text)["llm"]["routes"]["ollama-llama3"]["base_url"] == ollama.base_url
     ollama.say("Doors ", "open ", "and close.")
     assert _ask(owner, FREE_TEXT) == "Doors open and close."
+    assert owner.get("/v1/models/routes").json()["routes"][0]["state"] == "ok"
     assert [beside.running.pid(part) for part in ("api", "worker")] == pids
 
 
