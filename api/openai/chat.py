@@ -12,19 +12,25 @@ from fastapi import APIRouter, Request, Response
 from api.deps import App, Person
 from api.openai.answer import Answering, Usage, begin
 from api.openai.choose import allowed_routes
-from api.openai.errors import OpenAiRoute, described
+from api.openai.errors import ERRORS, OpenAiRoute, described
 from api.openai.requests import ChatRequest, wanted_of
 from api.openai.stream import ClientGone, EventStream, while_connected
 from portico.clients.llm import ModelCall
 from portico.errors import PorticoError
 
-router = APIRouter(tags=["OpenAI-compatible"], route_class=OpenAiRoute)
+router = APIRouter(tags=["OpenAI-compatible"], route_class=OpenAiRoute, responses=ERRORS)
 
 NOBODY_READS = 499
 DONE = b"data: [DONE]\n\n"
 
 
-@router.post("/v1/chat/completions", response_class=Response)
+@router.post(
+    "/v1/chat/completions",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/json": {}, "text/event-stream": {}}, "description": "The answer"}
+    },
+)
 async def chat_completions(body: ChatRequest, request: Request, deps: App, person: Person) -> Response:
     """As OpenAI documents it, with `model` a route's name or `auto`. One answer, text in and out, images in."""
     wanted = wanted_of(body)

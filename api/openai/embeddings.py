@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.deps import App, AppDeps, Person
 from api.openai.choose import ENCODER, allowed_encoder
-from api.openai.errors import OpenAiRoute, Unsupported
+from api.openai.errors import ERRORS, OpenAiRoute, Unsupported
 from api.openai.requests import EmbeddingRequest, texts_of
 from api.openai.stream import ClientGone, while_connected
 from portico.clients.llm_meter import reckoned
@@ -19,7 +19,7 @@ from portico.clients.triton import MAX_BATCH
 from portico.storage.access import Principal
 from portico.storage.usage import AnswerRecord
 
-router = APIRouter(tags=["OpenAI-compatible"], route_class=OpenAiRoute)
+router = APIRouter(tags=["OpenAI-compatible"], route_class=OpenAiRoute, responses=ERRORS)
 
 DIMENSIONS = 384
 AT_ONCE = 2
@@ -28,7 +28,11 @@ QUEUE = 32
 NOBODY_READS = 499
 
 
-@router.post("/v1/embeddings", response_class=Response)
+@router.post(
+    "/v1/embeddings",
+    response_class=Response,
+    responses={200: {"content": {"application/json": {}}, "description": "The vectors"}},
+)
 async def embeddings(body: EmbeddingRequest, request: Request, deps: App, person: Person) -> Response:
     """As OpenAI documents it. `model` is `text_encoder` (or `auto`); a text counts to its 256th word piece."""
     texts = texts_of(body)

@@ -40,6 +40,28 @@ _TYPES: tuple[tuple[type[PorticoError], int, str, str], ...] = (
     (Unavailable, 503, "server_error", "unavailable"),
 )
 
+_SCHEMA = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": "string"},
+            },
+        }
+    },
+}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "Not possible", "content": {"application/json": {"schema": _SCHEMA}}},
+    "5XX": {"description": "Not possible now", "content": {"application/json": {"schema": _SCHEMA}}},
+}
+"""What every route of this door may answer, for the OpenAPI document."""
+
 log = logger("edge")
 
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter
 
 from api.deps import App, AppDeps, Person
 from api.openai.choose import AUTO, ENCODER
-from api.openai.errors import OpenAiRoute
+from api.openai.errors import ERRORS, OpenAiRoute
 from portico.errors import NotFound
 
-router = APIRouter(tags=["OpenAI-compatible"], route_class=OpenAiRoute)
+router = APIRouter(tags=["OpenAI-compatible"], route_class=OpenAiRoute, responses=ERRORS)
 
 
 @router.get("/v1/models")
