@@ -82,3 +82,84 @@ test_own_rules_narrow if {
 test_own_ask_does_not_open_a_denied_tool if {
 	decided("member", "write", "high").effect == "deny" with data.portico.user.tool.ask as {"mine"}
 }
+
+writing := {"tool": "keep", "effects": "write", "risk": "low", "params_hash": "0f", "content_hash": "c1"}
+
+approval(who, action, by) := object.union(
+	asked.by(action, {"actor": who}),
+	{"context": {"approved_by": object.union({"params_hash": "0f", "content_hash": "c1"}, by)}},
+)
+
+agreed(who, action, by) := decision if {
+	decision := tool.decision with input as approval(who, action, by)
+}
+
+member := {"id": "p1", "role": "member"}
+
+test_an_approval_of_other_parameters_counts_for_nothing if {
+	every other in [{"params_hash": "10"}, {"content_hash": "c2"}, {"params_hash": ""}] {
+		agreed(member, writing, object.union({"id": "p9", "role": "owner"}, other)).effect == "ask"
+	}
+}
+
+test_an_approval_by_somebody_who_may_not_counts_for_nothing if {
+	every role in ["member", "guest", "customer", "service", "auditor", ""] {
+		agreed(member, writing, {"id": "p2", "role": role}).effect == "ask"
+	}
+}
+
+test_owner_and_admin_approve if {
+	every role in ["owner", "admin"] {
+		decision := agreed(member, writing, {"id": "p9", "role": role})
+		decision.effect == "allow"
+		decision.reasons == ["somebody who may has agreed to exactly this"]
+	}
+}
+
+test_an_approval_does_not_lift_a_deny if {
+	high := object.union(writing, {"risk": "high"})
+	agreed(member, high, {"id": "p9", "role": "owner"}).effect == "deny"
+	agreed({"id": "p9", "role": "owner"}, high, {"id": "p9", "role": "owner"}).effect == "allow"
+	every role in ["guest", "customer", "device", "auditor"] {
+		agreed({"id": "p1", "role": role}, writing, {"id": "p9", "role": "owner"}).effect == "deny"
+	}
+}
+
+test_who_asked_confirms_what_is_of_low_risk if {
+	agreed(member, writing, member).effect == "allow"
+	agreed(member, object.union(writing, {"risk": "medium"}), member).effect == "ask"
+	agreed({"id": "", "role": "member"}, writing, {"id": "", "role": "member"}).effect == "ask"
+}
+
+test_an_ask_says_whether_who_asked_may_answer if {
+	low := tool.decision with input as asked.by(writing, {"actor": member})
+	low.obligations == [{"kind": "self_approval"}]
+	medium := tool.decision with input as asked.by(object.union(writing, {"risk": "medium"}), {"actor": member})
+	medium.obligations == []
+	own := tool.decision with input as asked.by(object.union(writing, {"risk": "medium"}), {"actor": {"role": "owner"}})
+	own.obligations == [{"kind": "self_approval"}]
+}
+
+test_a_rule_of_the_owner_that_asks_is_settled_by_an_approver_alone if {
+	reading := object.union(writing, {"effects": "read"})
+	rule := {"a rule of mine"}
+	first := tool.decision with input as asked.by(reading, {"actor": member}) with data.portico.user.tool.ask as rule
+	first.effect == "ask"
+	first.obligations == []
+	by_owner := tool.decision with input as approval(member, reading, {"id": "p9", "role": "owner"})
+		with data.portico.user.tool.ask as rule
+	by_owner.effect == "allow"
+	by_self := tool.decision with input as approval(member, reading, member)
+		with data.portico.user.tool.ask as rule
+	by_self.effect == "ask"
+}
+
+test_hosts_that_the_settings_name_come_with_an_allow if {
+	reading := {"tool": "get", "effects": "read", "risk": "low", "params_hash": "0f", "hosts": ["b.example", "a.example"]}
+	decision := tool.decision with input as asked.by(reading, {"actor": member})
+	decision.obligations == [{"kind": "network", "hosts": ["a.example", "b.example"]}]
+	alone := tool.decision with input as asked.by(object.union(reading, {"hosts": []}), {"actor": member})
+	alone.obligations == []
+	visitor := tool.decision with input as asked.by(object.union(reading, {"effects": "none"}), {"actor": {"role": "guest"}})
+	visitor.obligations == []
+}

@@ -9,17 +9,18 @@ package portico.verdict
 # METADATA
 # description: |
 #   The decision; undefined when nothing was said, so that the question's default answers. `shipped` holds the
-#   sets `allow`, `deny`, `ask` (reasons) and `obligations` (of a deny), `own` what the user's rules say.
+#   sets `allow`, `deny`, `ask` (reasons) and `obligations` (of a deny; `when_asked` and `when_allowed` those of
+#   the others, where there are any), `own` what the user's rules say.
 of(shipped, own) := decision("deny", said, []) if {
 	said := reasons(own, "deny")
 	count(said) > 0
 } else := decision("deny", shipped.deny, shipped.obligations) if {
 	count(shipped.deny) > 0
-} else := decision("ask", said, []) if {
+} else := decision("ask", said, object.get(shipped, "when_asked", set())) if {
 	count(shipped.allow | shipped.ask) > 0
 	said := shipped.ask | reasons(own, "ask")
 	count(said) > 0
-} else := decision("allow", shipped.allow, []) if {
+} else := decision("allow", shipped.allow, object.get(shipped, "when_allowed", set())) if {
 	count(shipped.allow) > 0
 }
 
