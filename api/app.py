@@ -6,6 +6,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.routing import Route
 
 from api import (
+    approvals,
     chat,
     codec_server,
     conversations,
@@ -48,6 +49,7 @@ APP_ROUTERS: tuple[APIRouter, ...] = (
     codec_server.router,
     history_ui.router,
     invocations.router,
+    approvals.router,
     invocation_events.router,
     tool_pins.router,
     health.metrics_router,

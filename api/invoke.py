@@ -114,17 +114,17 @@ async def result(
     deps: AppDeps, person: Principal, invocation_id: str, *, wait_s: float = 0
 ) -> ExecutionResult:
     """What became of it, or that it runs; large outputs are read back. Raises `NotFound` for another's run."""
-    handle = await _handle(deps, person, invocation_id)
+    handle = await run_of(deps, person, invocation_id)
     found = await _settled(handle, wait_s=wait_s)
     if found is None:
-        state = await _progress(deps, handle)
+        state = await progress_of(deps, handle)
         return running(invocation_id, state.tool_name)
     return await _whole(deps, found)
 
 
 async def watch(deps: AppDeps, person: Principal, invocation_id: str) -> AsyncIterator[ToolEvent]:
     """What happens to it from now on, until its end. The first event is where it stands."""
-    handle = await _handle(deps, person, invocation_id)
+    handle = await run_of(deps, person, invocation_id)
     last: ToolEvent | None = None
     with deps.live.subscribe(invocation_id) as updates:
         while True:
@@ -132,7 +132,7 @@ async def watch(deps: AppDeps, person: Principal, invocation_id: str) -> AsyncIt
             if found is not None:
                 yield ToolEvent("ended", result=await _whole(deps, found))
                 return
-            event = _event(await _progress(deps, handle))
+            event = _event(await progress_of(deps, handle))
             if event != last:
                 yield event
             last = event
@@ -147,7 +147,7 @@ async def watch(deps: AppDeps, person: Principal, invocation_id: str) -> AsyncIt
 
 async def cancel(deps: AppDeps, person: Principal, invocation_id: str) -> None:
     """Ask it to stop. One that has ended stays as it ended. Raises `NotFound`."""
-    handle = await _handle(deps, person, invocation_id)
+    handle = await run_of(deps, person, invocation_id)
     try:
         await handle.cancel(rpc_timeout=RPC_TIMEOUT)
     except RPCError as error:
@@ -180,36 +180,40 @@ async def _same_call(handle: WorkflowHandle[Any, Any], digest: str) -> None:
         raise Conflict("this idempotency key was used for another call")
 
 
-async def _handle(
-    deps: AppDeps, person: Principal, invocation_id: str
+async def run_of(
+    deps: AppDeps, person: Principal, invocation_id: str, *, anybodys: bool = False
 ) -> WorkflowHandle[Any, ExecutionResult]:
-    """A run that this person may see. Another's is as good as none."""
+    """A run that this person may see; another's is as good as none. `anybodys`: whoever asks is checked elsewhere."""
     if not invocation_id.startswith("tool-") or len(invocation_id) > 255:
         raise NotFound("the invocation")
     handle = deps.temporal.get_workflow_handle(invocation_id, result_type=ExecutionResult)
-    if invocation_id.startswith(_prefix(deps, person)):
+    if not anybodys and invocation_id.startswith(_prefix(deps, person)):
         return handle
     description = await _described(handle)
     if description.workflow_type != WORKFLOW:
         raise NotFound("the invocation")
-    if person.role not in ADMINS and not await _is_invoker(handle, person):
+    if not anybodys and person.role not in ADMINS and not await is_invoker(deps, person, invocation_id):
         raise NotFound("the invocation")
     return handle
+
+
+async def is_invoker(deps: AppDeps, person: Principal, invocation_id: str) -> bool:
+    """Whether it is this person's own. Runs that a chat started tell nothing by their id: they are asked."""
+    if invocation_id.startswith(_prefix(deps, person)):
+        return True
+    handle = deps.temporal.get_workflow_handle(invocation_id)
+    try:
+        invoker = await handle.query("invoker", result_type=str, rpc_timeout=RPC_TIMEOUT)
+    except WorkflowQueryFailedError:
+        return False
+    except RPCError as error:
+        raise _translated(error) from error
+    return bool(invoker) and invoker == person.person_id
 
 
 async def _described(handle: WorkflowHandle[Any, Any]) -> Any:
     try:
         return await handle.describe(rpc_timeout=RPC_TIMEOUT)
-    except RPCError as error:
-        raise _translated(error) from error
-
-
-async def _is_invoker(handle: WorkflowHandle[Any, Any], person: Principal) -> bool:
-    """Runs that a chat started tell nothing by their id: they are asked."""
-    try:
-        return bool(
-            await handle.query("invoker", result_type=str, rpc_timeout=RPC_TIMEOUT) == person.person_id
-        )
     except RPCError as error:
         raise _translated(error) from error
 
@@ -240,7 +244,7 @@ async def _asked(handle: WorkflowHandle[Any, ExecutionResult]) -> ExecutionResul
     return found if isinstance(found, ExecutionResult) else None
 
 
-async def _progress(deps: AppDeps, handle: WorkflowHandle[Any, Any]) -> ToolProgress:
+async def progress_of(deps: AppDeps, handle: WorkflowHandle[Any, Any]) -> ToolProgress:
     """Where it stands: the workflow's word, and what the activity said with its last heartbeat."""
     try:
         state = await handle.query("progress", result_type=ToolProgress, rpc_timeout=RPC_TIMEOUT)
