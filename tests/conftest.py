@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import INNER, RunningStack
+from tests.tiny_model import write_tiny_model
 
 MakeStack = Callable[..., RunningStack]
 
@@ -32,6 +33,18 @@ def inner_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSta
         yield running
     finally:
         running.stop()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small random language model, as a hub has them. Nobody changes it."""
+    return write_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def endless_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that writes until its context of 16,384 tokens is full."""
+    return write_tiny_model(tmp_path_factory.mktemp("tiny") / "endless", "--context", "16384", "--endless")
 
 
 @pytest.fixture

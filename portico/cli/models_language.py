@@ -25,6 +25,7 @@ from portico.language_models.store import LanguageModel, check_name, find, insta
 from portico.settings import MIB, Settings, load_settings
 
 CHECKER = "triton_models.llm.check"
+UNLOADED_EVERY_S = 0.1
 STEP = 10
 """Percents between two lines of progress where nobody watches a terminal."""
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
@@ -144,6 +145,8 @@ async def _unload(home: Home, name: str) -> bool:
         if triton is None or not await triton[1].ready(name):
             return False
         await triton[1].unload(name)
+        while (await triton[1].states()).get(name) == "UNLOADING":  # noqa: ASYNC110
+            await asyncio.sleep(UNLOADED_EVERY_S)  # until its last answer is written
         return True
 
 

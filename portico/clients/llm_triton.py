@@ -7,8 +7,10 @@ Temporal's to repeat.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -29,6 +31,7 @@ from portico.logs import logger
 from portico.settings import RouteSettings, Settings
 
 READY_S = 2.0
+CLOSE_S = 1.0
 
 log = logger("llm")
 
@@ -41,7 +44,7 @@ class TritonModels:
         self._settings = settings
         self._client: InferenceServerClient | None = None
         self._admin: TritonAdmin | None = None
-        self._loading: dict[str, asyncio.Lock] = {}
+        self._loading: dict[str, asyncio.Task[None]] = {}
 
     async def open(self, model: str) -> InferenceServerClient:
         """A client of a Triton that serves the model; it is loaded where it is not.
@@ -50,11 +53,15 @@ class TritonModels:
         """
         client = self._connected()
         if not await self._ready(client, model):
-            async with self._loading.setdefault(model, asyncio.Lock()):
-                await self._load(model)
+            if model not in self._loading:
+                self._loading[model] = asyncio.create_task(self._load(model))
+                self._loading[model].add_done_callback(partial(self._loaded, model))
+            await asyncio.shield(self._loading[model])  # a stop hangs up on the answer, not on Triton at work
         return client
 
     async def close(self) -> None:
+        for task in self._loading.values():
+            task.cancel()
         for each in (self._client, self._admin):
             if each is not None:
                 await each.close()
@@ -76,6 +83,11 @@ class TritonModels:
                 raise Unavailable(PART, str(error.status())) from error
             return False
 
+    def _loaded(self, model: str, task: asyncio.Task[None]) -> None:
+        del self._loading[model]
+        if not task.cancelled():
+            task.exception()  # whoever asked may have gone
+
     async def _load(self, model: str) -> None:
         settings = self._settings()
         if self._admin is None:
@@ -84,7 +96,9 @@ class TritonModels:
             if await load(self._home, settings, self._admin, model):
                 log.info("llm.loaded", model=model)
         except (NotFound, BadInput) as error:
-            raise Misconfigured(f"{error.message}; then `portico models load {model}`") from None
+            raise Misconfigured(
+                f"{error.message}; fetch it with `portico models pull`, then `portico models load {model}`"
+            ) from None
 
 
 class TritonAnswer:
@@ -165,9 +179,17 @@ class TritonAnswer:
             text: bytes = result.as_numpy("TEXT")[0]
             return text.decode()
         self._told = json.loads(end[0])
+        await self._let_end()
         self._refuse(part)
         log.info("llm.answered", route=self._name, **self._told)
         return ""
+
+    async def _let_end(self) -> None:
+        """Triton closes the stream; hanging up right then would leave it with a request that never ends."""
+        with contextlib.suppress(TimeoutError, StopAsyncIteration, grpc.aio.AioRpcError):
+            async with asyncio.timeout(CLOSE_S):
+                await anext(self._stream)
+        self._stream = None
 
     def _refuse(self, part: str) -> None:
         refused, why = self._told.get("refused"), str(self._told.get("why", ""))

@@ -55,13 +55,17 @@ class TritonAdmin:
 
     async def loaded(self) -> list[str]:
         """Names of the models that are ready."""
+        return [name for name, state in (await self.states()).items() if state == "READY"]
+
+    async def states(self) -> dict[str, str]:
+        """READY, LOADING, UNLOADING or UNAVAILABLE, of each model that there is a folder of."""
         try:
             index: dict[str, Any] = await self._client.get_model_repository_index(
                 headers=self._headers, client_timeout=10.0, as_json=True
             )
         except InferenceServerException as error:
             raise _translated("the list of models", error) from error
-        return [str(model["name"]) for model in index.get("models", []) if model.get("state") == "READY"]
+        return {str(model["name"]): str(model.get("state", "")) for model in index.get("models", [])}
 
     async def close(self) -> None:
         await self._client.close()

@@ -63,8 +63,8 @@ def find(home: Home, name: str) -> LanguageModel:
     """Raises `NotFound` where it was never fetched, `Misconfigured` where it is not as it was."""
     folder = home.language_models / check_name(name)
     if not folder.is_dir():
-        known = ", ".join(model.name for model in installed(home)) or "none is here"
-        raise NotFound(f"language model {name} ({known}; fetch one with `portico models pull`)")
+        known = ", ".join(model.name for model in installed(home)) or "none"
+        raise NotFound(f"language model {name} (here: {known})")
     model = _read(folder)
     for file, recorded in model.files.items():
         path = folder / WEIGHTS / file

@@ -11,6 +11,7 @@ from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 Message = dict[str, Any]
+RULES = ("system", "developer")
 LEAST_ANSWER = 64
 """Tokens that stay free for the answer, or a quarter of a small context."""
 
@@ -60,14 +61,25 @@ class Prompts:
         Raises `BadRequest` when the rules and the newest message alone do not fit.
         """
         ready = [_as_templates_expect(message) for message in messages]
-        for left_out, kept in enumerate(_shorter(ready)):
-            tokens = self._encode(self._template.prompt(kept, tools))
+        tokens = self._encode(self._template.prompt(ready, tools))
+        if len(tokens) <= self._context - self._least:
+            return tokens, 0
+        shorter = _shorter(ready)
+        fits: tuple[list[int], int] | None = None
+        low, high = 0, len(shorter)
+        while low < high:  # the fewest that have to go; a template takes time
+            middle = (low + high) // 2
+            tokens = self._encode(self._template.prompt(shorter[middle], tools))
             if len(tokens) <= self._context - self._least:
-                return tokens, left_out and len(ready) - len(kept)
-        raise BadRequest(
-            f"the message is too long: {len(tokens)} tokens with the rules, and the model holds {self._context} "
-            f"with its answer"
-        )
+                fits, high = (tokens, len(ready) - len(shorter[middle])), middle
+            else:
+                low = middle + 1
+        if fits is None:
+            raise BadRequest(
+                f"the message is too long: {len(tokens)} tokens with the rules, and the model holds "
+                f"{self._context} with its answer"
+            )
+        return fits
 
     def _encode(self, prompt: str) -> list[int]:
         try:
@@ -79,15 +91,12 @@ class Prompts:
         return ids
 
 
-def _shorter(messages: list[Message]) -> Any:
-    """The messages, then with ever fewer of the oldest: rules stay, and a dialogue begins with the person."""
-    rules = [message for message in messages if message["role"] in ("system", "developer")]
-    dialogue = [message for message in messages if message["role"] not in ("system", "developer")]
-    yield messages
+def _shorter(messages: list[Message]) -> list[list[Message]]:
+    """The messages with ever fewer of the oldest: rules stay, and a dialogue begins with the person."""
+    rules = [message for message in messages if message["role"] in RULES]
+    dialogue = [message for message in messages if message["role"] not in RULES]
     starts = [at for at, message in enumerate(dialogue) if at and message["role"] == "user"]
-    # A template takes time, so the starts are tried in growing steps, the last one always.
-    for at in sorted({*starts[:2], *starts[2:6:2], *starts[6::8], *starts[-1:]}):
-        yield [*rules, *dialogue[at:]]
+    return [[*rules, *dialogue[at:]] for at in starts]
 
 
 def _as_templates_expect(message: Message) -> Message:
