@@ -91,6 +91,7 @@ class Gate:
         self.open = asyncio.Event()
         self.open.set()
         self.waiting = 0
+        self.notes: list[str] = []
 
     def catalog(self) -> Catalog:
         """In this process: a gate could not be shared with another."""
@@ -109,8 +110,28 @@ class Gate:
                 gate.waiting -= 1
             return time_tool.time(context, place)
 
+        def note(text: str, times: int = 1) -> str:
+            """Write a note. It changes something, so somebody has to agree.
+
+            Args:
+                text: what to write
+                times: how often
+            """
+            gate.notes += [text] * times
+            return f"noted: {text}"
+
+        def post(text: str) -> str:
+            """Post something where others read it, which more than one person should want.
+
+            Args:
+                text: what to post
+            """
+            gate.notes.append(text)
+            return f"posted: {text}"
+
         gated = tool(effects="none", risk="low", timeout_s=60)(time)
-        return inline_catalog(calculator, gated)
+        writing = tool(effects="write", risk="low")(note), tool(effects="write", risk="medium")(post)
+        return inline_catalog(calculator, gated, *writing)
 
 
 @dataclass
@@ -195,6 +216,12 @@ class World:
         people, now = self.deps.people, time.time()
         code = await people.offer_code("telegram", "default", str(sender), "Ada", str(sender), now=now)
         await people.approve(code, role=role, now=now)
+
+    async def press(self, message: Sent, data: str, *, sender: int) -> None:
+        """A person presses a button below one of our messages."""
+        update = self.telegram.press(data, chat=int(message.chat))
+        update["callback_query"]["from"]["id"] = sender
+        await self.tell(update)
 
     async def say_in_group(self, text: str, *, group: int, sender: int) -> dict[str, Any]:
         update = self.telegram.text(text, chat=group, sender=sender)
