@@ -10,6 +10,7 @@ import base64
 import http.client
 import json
 import math
+import re
 import socket
 import struct
 import time
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -580,3 +582,15 @@ def _ask_raw(door: Door, body: dict[str, Any]) -> http.client.HTTPConnection:
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {door.edge.owner_key}"}
     connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
     return connection
+
+
+def test_the_example_of_the_documentation_works(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    example = example.replace("http://127.0.0.1:8080", door.edge.url).replace(
+        "pk_…", door.edge.key("service")
+    )
+    assert door.edge.url in example
+    door.main.say("It works.")
+    exec(example, {})
+    assert capsys.readouterr().out == "It works.\n"
