@@ -71,6 +71,7 @@ def make_functions(settings: Settings, home: Home, services: Services) -> Functi
         Pool(processes=settings.tools.processes),
         environments=environments,
         memory_bytes=settings.tools.memory_mib * MIB,
+        remembered=home.run / "functions.json",
     )
 
 

@@ -11,7 +11,7 @@ from portico.storage.connection import Connection
 from portico.storage.database import Database
 from portico.tool import ToolSpec
 
-FRESH_S = 0.5
+FRESH_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ToolTable:
         self._read_at = 0.0
 
     async def read(self) -> PublishedTools:
-        """At most half a second old."""
+        """At most a third of a second old."""
         if time.monotonic() - self._read_at > FRESH_S:
             self._known = await self._db.read(_all)
             self._read_at = time.monotonic()

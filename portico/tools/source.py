@@ -19,13 +19,14 @@ from portico.steps import ToolCall
 from portico.tool import AskAgain, BadParameters, ToolError, ToolFailed, ToolSpec
 from portico.tools import frames
 from portico.tools.catalog import RunningTool
+from portico.tools.descriptions import Descriptions
 from portico.tools.environments import Environments
 from portico.tools.folders import Folders, FunctionsFolder, Stamp, ToolFile, beside_stamps
 from portico.tools.pool import Pool
 from portico.tools.process import CHECKOUT, FunctionProcess, ProcessLost, Room
 from portico.tools.services import Asked, Services
 
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 0.4
 LOAD_S = 10.0
 START_S = 8.0
 DESCRIBE_AT_ONCE = 3
@@ -66,7 +67,7 @@ class _Described:
 
 
 class FunctionSource:
-    """Looks into its folders twice a second. Nothing of a file is ever run in this process."""
+    """Looks into its folders again and again. Nothing of a file is ever run in this process."""
 
     name = "functions"
 
@@ -78,7 +79,9 @@ class FunctionSource:
         *,
         environments: Callable[[Callable[[], None]], Environments],
         memory_bytes: int = 4 << 30,
+        remembered: Path | None = None,
     ) -> None:
+        self._descriptions = Descriptions(remembered)
         self._folders = Folders(folders)
         self._services = services
         self._pool = pool
@@ -101,8 +104,9 @@ class FunctionSource:
     async def start(self) -> None:
         """Learn what there is now, so that the first call finds it; a file that takes long is waited for later."""
         await self._look()
-        if self._loading:
-            await asyncio.wait({task for _, task in self._loading.values()}, timeout=START_S)
+        soon = {task for file, task in self._loading.values() if file.outline.dependencies is None}
+        if soon:
+            await asyncio.wait(soon, timeout=START_S)
             await self._look()
 
     async def watch(self, changed: Callable[[], None]) -> None:
@@ -146,8 +150,8 @@ class FunctionSource:
     def _load(self, files: Sequence[ToolFile]) -> None:
         """Begin to describe them: shipped ones together, each of the others by itself, whatever it does."""
         fresh = [file for file in files if not self._is_loading(file)]
-        shipped = [file for file in fresh if file.shipped]
-        for group in [shipped, *([file] for file in fresh if not file.shipped)]:
+        shipped = [file for file in fresh if file.shipped and file.outline.dependencies is None]
+        for group in [shipped, *([file] for file in fresh if file not in shipped)]:
             if not group:
                 continue
             task = asyncio.create_task(self._describe(group))
@@ -190,6 +194,8 @@ class FunctionSource:
             python = self._python(file)
             if python is None:
                 found.append(self._outlined(file))
+            elif (answer := self._descriptions.find(file)) is not None:
+                found.append(_read_description(file, python, answer))
             else:
                 by_python.setdefault(python, []).append(file)
         for python, group in by_python.items():
@@ -217,7 +223,9 @@ class FunctionSource:
                 answers = {str(file.path): {"broken": f"{file.path}: {why}"} for file in files}
             finally:
                 await asyncio.shield(process.end())
-        return [_read_description(file, python, answers[str(file.path)]) for file in files]
+        told = [(file, answers[str(file.path)]) for file in files]
+        self._descriptions.keep([(file, answer) for file, answer in told if "broken" not in answer])
+        return [_read_description(file, python, answer) for file, answer in told]
 
     # --- running ----------------------------------------------------------------------------------------------
 
