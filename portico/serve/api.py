@@ -28,13 +28,13 @@ from portico.serve.listen import Listening
 from portico.serve.patience import patient
 from portico.serve.process import run, settle_memory
 from portico.settings import Settings
+from portico.storage import live_choice
 from portico.storage.access import Access
 from portico.storage.blobs import BlobStore
 from portico.storage.dead_letters import DeadLetters
 from portico.storage.decisions import Decisions
 from portico.storage.inbox import Inbox
 from portico.storage.leases import Leases
-from portico.storage.live import LiveHub
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
@@ -82,7 +82,7 @@ async def make_edge(ground: Foundation) -> FastAPI:
         decisions=Decisions(ground.database),
         policy=PolicyClient(ground.connections.opa_url, ground.connections.opa_token),
         blobs=blobs,
-        live=LiveHub(ground.home, ground.keyring),
+        live=live_choice.hub(ground.home, ground.keyring, ground.settings),
         tools=TOOLS,
         models=ModelOffers(ground.home, settings),
     )

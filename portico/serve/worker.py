@@ -37,10 +37,10 @@ from portico.logs import logger
 from portico.serve.foundation import Foundation, lay_foundation
 from portico.serve.process import run, settle_memory
 from portico.serve.upkeep import identify_accounts, prune_for_ever
+from portico.storage import live_choice
 from portico.storage.blobs import BlobStore
 from portico.storage.dead_letters import DeadLetters
 from portico.storage.inbox import Inbox
-from portico.storage.live import LivePublisher
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
@@ -95,7 +95,7 @@ def make_deps(ground: Foundation) -> Deps:
         memory=Memory(ground.database),
         dead_letters=DeadLetters(ground.database),
         blobs=BlobStore(connections, ground.keyring),
-        live=LivePublisher(ground.home, ground.keyring),
+        live=live_choice.publisher(ground.home, ground.keyring, ground.settings),
         policy=PolicyClient(connections.opa_url, connections.opa_token),
         understand=UnderstandClient(connections.triton),
         routes=ModelRoutes(
