@@ -64,7 +64,7 @@ class Ciphers:
         """An empty text stays empty: statements ask for that."""
         if not text:
             return ""
-        key = self._keyring.current("database")
+        key = self._keyring.current("blob")  # the database key belongs to the embedded file and never changes
         sealed = key.encrypt(text.encode("utf-8", "surrogatepass"), context=_CONTEXT + key.id.encode())
         return f"{_SEALED}{key.id}:{base64.b64encode(sealed).decode()}"
 
