@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import multiprocessing
 import multiprocessing.pool
 import signal
@@ -117,9 +118,10 @@ async def test_values_of_another_portico_are_refused_with_a_clear_line(
 
 
 async def test_a_new_data_key_reads_what_the_old_one_wrote(
-    database: Database, home: Home, keyring: Keyring, url: str
+    database: Database, home: Home, keyring: Keyring, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(database, keyring)
+    monkeypatch.setenv("PORTICO_MASTER_KEY", base64.b64encode(MASTER).decode())
     add_data_key(home, "blob")
     renewed = Database.open(home, open_keyring(home, MASTER), settings_for(url))
     try:
