@@ -11,13 +11,12 @@ from collections.abc import Callable
 from temporalio import activity
 
 from activities.deps import Deps
-from portico.clients.route_choice import ask_each, in_order, refusals
+from portico.clients.route_choice import ask_each, in_order, model_action, refusals
 from portico.contracts import Actor, ConversationRef, Decision, Effect
 from portico.policy_input import (
     EDGE,
     EgressAction,
     InboundAction,
-    ModelAction,
     PolicyContext,
     PolicyInput,
     ToolAction,
@@ -55,7 +54,7 @@ class AuthorizeSteps:
             conversation.channel, conversation.account, message.sender.id
         )
         action = InboundAction(kind=message.kind, admit=account.settings.admit, addressed=message.addressed)
-        asked = self._about(action, actor=actor, conversation=conversation, group=message.group)
+        asked = await self._about(action, actor=actor, conversation=conversation, group=message.group)
         decision = await self._deps.policy.decide("inbound", asked, decision_id=question.decision_id)
         return InboundAnswer(actor=actor, decision=decision)
 
@@ -64,19 +63,33 @@ class AuthorizeSteps:
         """All configured routes that policy allows, in order. Each has a decision with an id of its own."""
         routes = self._deps.routes
         candidates = routes.candidates()
+        conversation = await self._classed(question.conversation)
+        spent = await self._deps.usage.today(question.actor.id)
+        context = self._context(cost_today=spent.total)
 
         def about(route: RouteRef) -> PolicyInput:
-            action = ModelAction(
-                route=route.name,
-                locality=route.locality,
+            action = model_action(
+                route,
+                routes.settings_of(route.name),
+                spent,
                 owner_allowed=self._deps.settings.policy.owner_allows_cloud,
+                intent=question.intent,
             )
-            return self._about(
-                action, actor=question.actor, conversation=question.conversation, group=question.group
+            return PolicyInput.about(
+                action,
+                actor=question.actor,
+                conversation=conversation,
+                group=question.group,
+                context=context,
             )
 
         asked = await ask_each(self._deps.policy, candidates, about, decision_id=question.decision_id)
-        allowed = in_order(asked, pinned=question.pinned)
+        allowed = in_order(
+            asked,
+            pinned=question.pinned,
+            preferred=routes.preferred_for(question.intent),
+            failing=routes.circuit.failing(),
+        )
         first = allowed[0] if allowed else None
         return ModelAnswer(
             decision=first.decision if first else asked[-1].decision if asked else NOTHING_TO_ASK,
@@ -92,7 +105,9 @@ class AuthorizeSteps:
         conversation = question.conversation
         account = self._deps.accounts.get(conversation.channel, conversation.account)
         action = egress_action(question.kind, conversation, admit=account.settings.admit)
-        asked = self._about(action, actor=question.actor, conversation=conversation, group=question.group)
+        asked = await self._about(
+            action, actor=question.actor, conversation=conversation, group=question.group
+        )
         decision = await self._deps.policy.decide("egress", asked, decision_id=question.decision_id)
         return EgressAnswer(decision=decision)
 
@@ -112,7 +127,7 @@ class AuthorizeSteps:
             params_hash=params_hash(declared.name, invocation.parameters),
         )
         conversation = question.conversation or EDGE
-        asked = self._about(action, actor=question.actor, conversation=conversation)
+        asked = await self._about(action, actor=question.actor, conversation=conversation)
         decision = await self._deps.policy.decide("tool", asked, decision_id=question.decision_id)
         return ToolAnswer(
             decision=decision,
@@ -120,13 +135,29 @@ class AuthorizeSteps:
             repeatable=declared.repeatable,
         )
 
-    def _about(
+    async def _about(
         self,
-        action: InboundAction | ModelAction | EgressAction | ToolAction,
+        action: InboundAction | EgressAction | ToolAction,
         *,
         actor: Actor,
         conversation: ConversationRef,
         group: bool = False,
     ) -> PolicyInput:
-        context = PolicyContext.at(time.time(), local_only=self._deps.settings.local_only)
-        return PolicyInput.about(action, actor=actor, conversation=conversation, group=group, context=context)
+        return PolicyInput.about(
+            action,
+            actor=actor,
+            conversation=await self._classed(conversation),
+            group=group,
+            context=self._context(),
+        )
+
+    def _context(self, *, cost_today: float = 0.0) -> PolicyContext:
+        return PolicyContext.at(time.time(), local_only=self._deps.settings.local_only, cost_today=cost_today)
+
+    async def _classed(self, conversation: ConversationRef) -> ConversationRef:
+        """With the data class of this moment: what was set for it, else for its account."""
+        chosen = await self._deps.data_classes.get(conversation.id)
+        if chosen is None:
+            account = self._deps.accounts.by_name.get((conversation.channel, conversation.account))
+            chosen = account.settings.data_class if account else conversation.data_class
+        return conversation.model_copy(update={"data_class": chosen})

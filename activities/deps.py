@@ -11,12 +11,14 @@ from portico.clients.triton import UnderstandClient
 from portico.home import Home
 from portico.settings import Settings
 from portico.storage.blobs import BlobStore
+from portico.storage.data_classes import DataClasses
 from portico.storage.dead_letters import DeadLetters
 from portico.storage.inbox import Inbox
 from portico.storage.live import LivePublisher
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
+from portico.storage.usage import ModelUsage
 
 
 @dataclass(frozen=True)
@@ -36,3 +38,5 @@ class Deps:
     policy: PolicyClient
     understand: UnderstandClient
     routes: ModelRoutes
+    usage: ModelUsage
+    data_classes: DataClasses

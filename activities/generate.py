@@ -12,36 +12,26 @@ next 0 or for the reply.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from datetime import UTC, datetime
 
 from temporalio import activity
 
 from activities.heartbeat import beating
-from portico.clients.llm import Delta, ModelRoutes
+from activities.prompts import messages, requests
+from portico.clients.llm import Delta, ModelRoutes, OfferedTool
 from portico.contracts import ConversationRef
-from portico.errors import TooLarge
-from portico.steps import DialogueLine, Generated, GenerateInput
+from portico.errors import Misconfigured, TooLarge
+from portico.steps import Generated, GenerateInput
 from portico.storage.live import LivePublisher
+from portico.tool import ToolSpec
 
 PIECES_PER_S = 20
-DIALOGUE_CHARACTERS = 12_000
-"""What small local models hold beside the answer; older lines are left out."""
 LONGEST_ANSWER = 100_000
 
-_RULES_IN = (
-    "You are the assistant of a private gateway named Portico. Today is {today}. Answer in %s, briefly and to "
-    "the point. You cannot look anything up, run anything or send anything in this answer; when asked to, "
-    "say so. When you do not know, say that you do not know."
-)
-_RULES = {
-    "en": _RULES_IN % "English",
-    "zh": (
-        "你是私人网关 Portico 的助手。今天是 {today}。请用中文回答，简短、切题。"
-        "在这次回答中你不能查资料、运行程序或发送东西；有人要求时请直说。不知道的就说不知道。"
-    ),
-    "": _RULES_IN % "the language of the person's last message",
-}
+Typing = Callable[[ConversationRef], AbstractAsyncContextManager[None]]
+
 _ENDED_EARLY = {
     "length": {
         "en": "(The model stopped here: its limit is reached.)",
@@ -58,50 +48,80 @@ _EMPTY = {"en": "(The model gave no answer.)", "zh": "（模型没有给出回�
 class GenerateSteps:
     """The step that asks a model."""
 
-    def __init__(self, routes: ModelRoutes, live: LivePublisher) -> None:
+    def __init__(
+        self,
+        routes: ModelRoutes,
+        live: LivePublisher,
+        *,
+        tool_spec: Callable[[str], ToolSpec | None] = lambda _name: None,
+        typing: Typing = lambda _conversation: nullcontext(),
+    ) -> None:
+        """`tool_spec` gives the words and schema of an offered tool."""
         self._routes = routes
         self._live = live
+        self._tool_spec = tool_spec
+        self._typing = typing
+        self._toolless: set[tuple[str, str]] = set()
+        """Routes and models that refused a request because of its tools."""
 
     @activity.defn(name="generate")
     async def generate(self, step: GenerateInput) -> Generated:
-        """The whole answer. A stop hangs up on the model at once; a failure is Temporal's to repeat."""
+        """The whole answer, or the calls that it needs first. A stop hangs up on the model at once; a failure is
+        Temporal's to repeat."""
         shown = ShownText(self._live, step.conversation, step.turn_id)
+        offered = self._offered(step)
         last = Delta()
         try:
-            async with beating(), aclosing(self._routes.stream(step.route, messages(step))) as answer:
-                async for delta in answer:
+            deltas = self._deltas(step, offered)
+            async with beating(), self._typing(step.conversation), aclosing(deltas):
+                async for delta in deltas:
                     shown.add(delta.text)
                     last = delta
         finally:
             shown.end()
+        calls = requests(last.calls, offered, round_number=len(step.rounds))
+        text = shown.text.strip() if calls else in_full(shown.text, last.finish, language=step.language)
         return Generated(
-            text=in_full(shown.text, last.finish, language=step.language),
+            text=text,
             route=step.route.name,
             input_tokens=last.input_tokens,
             output_tokens=last.output_tokens,
+            calls=calls,
         )
 
+    def _offered(self, step: GenerateInput) -> dict[str, ToolSpec]:
+        """The tools as they were when policy was asked; one that has changed since is left out."""
+        if (step.route.name, step.route.model) in self._toolless:
+            return {}
+        found = ((offer, self._tool_spec(offer.name)) for offer in step.tools)
+        return {
+            spec.name: spec
+            for offer, spec in found
+            if spec is not None and spec.content_hash == offer.content_hash
+        }
 
-def messages(step: GenerateInput) -> list[dict[str, str]]:
-    """What the model is told: the rules, the newest lines of the dialogue that fit, and the question."""
-    rules = _RULES.get(step.language, _RULES[""]).format(today=datetime.now(UTC).date().isoformat())
-    lines = newest(step.dialogue, room=DIALOGUE_CHARACTERS - len(step.text))
-    return [
-        {"role": "system", "content": rules},
-        *({"role": line.role, "content": line.text} for line in lines),
-        {"role": "user", "content": step.text},
-    ]
+    async def _deltas(self, step: GenerateInput, offered: dict[str, ToolSpec]) -> AsyncGenerator[Delta, None]:
+        """Not every model takes tools: a server that refuses a request with them is asked again without."""
+        said = False
+        try:
+            async with aclosing(self._stream(step, offered)) as answer:
+                async for delta in answer:
+                    said = True
+                    yield delta
+            return
+        except Misconfigured:
+            if said or not offered:
+                raise
+        offered.clear()
+        async with aclosing(self._stream(step, offered)) as answer:
+            async for delta in answer:
+                yield delta
+        self._toolless.add((step.route.name, step.route.model))
 
-
-def newest(dialogue: tuple[DialogueLine, ...], *, room: int) -> tuple[DialogueLine, ...]:
-    """The last lines that fit into `room` characters together, beginning with one of the person's."""
-    first = len(dialogue)
-    while first and len(dialogue[first - 1].text) <= room:
-        first -= 1
-        room -= len(dialogue[first].text)
-    while first < len(dialogue) and dialogue[first].role != "user":
-        first += 1
-    return dialogue[first:]
+    def _stream(self, step: GenerateInput, offered: dict[str, ToolSpec]) -> AsyncGenerator[Delta, None]:
+        told = messages(step, today=datetime.now(UTC).date(), offered=bool(offered))
+        tools = [OfferedTool(spec.name, spec.description, spec.parameters) for spec in offered.values()]
+        return self._routes.stream(step.route, told, tools=tools)
 
 
 def in_full(text: str, finish: str, *, language: str) -> str:

@@ -26,6 +26,7 @@ from portico.contracts import ExecutionError, ExecutionResult, ExecutionStatus
 from portico.logs import logger
 from portico.steps import ToolCall
 from portico.tool import BadParameters, Person, ToolContext, ToolError, ToolFailed, ToolSpec, spec_of
+from portico.tools.catalog import nearest
 
 TOOLS: tuple[ToolSpec, ...] = (spec_of(calculator), spec_of(time))
 
@@ -52,6 +53,15 @@ class ToolSteps:
 
     def spec(self, name: str) -> ToolSpec | None:
         return self._tools.get(name)
+
+    def specs(self) -> tuple[ToolSpec, ...]:
+        return tuple(self._tools[name] for name in sorted(self._tools))
+
+    def problems(self) -> tuple[str, ...]:
+        return ()
+
+    def nearest(self, name: str) -> tuple[str, ...]:
+        return nearest(name, self._tools)
 
     @activity.defn(name="execute_tool")
     async def execute(self, call: ToolCall) -> ExecutionResult:

@@ -13,15 +13,19 @@ from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
 from channels.registry import Accounts
+from portico.clients.llm import ModelRoutes
 from portico.clients.model_offers import ModelOffers
 from portico.clients.opa import PolicyClient
+from portico.clients.triton import UnderstandClient
 from portico.connections import Connections
 from portico.crypto import Keyring
 from portico.errors import Forbidden, Refused
 from portico.home import Home
 from portico.settings import Settings
 from portico.storage.access import Access, Principal
+from portico.storage.artifacts import Artifacts
 from portico.storage.blobs import BlobStore
+from portico.storage.data_classes import DataClasses
 from portico.storage.dead_letters import DeadLetters
 from portico.storage.decisions import Decisions
 from portico.storage.inbox import Inbox
@@ -29,7 +33,9 @@ from portico.storage.live import LiveHub
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
-from portico.tool import ToolSpec
+from portico.storage.route_health import RouteHealth
+from portico.storage.tools import ToolTable
+from portico.storage.usage import ModelUsage
 
 SESSION_COOKIE = "portico_session"
 
@@ -67,8 +73,14 @@ class AppDeps:
     policy: PolicyClient
     blobs: BlobStore
     live: LiveHub
-    tools: tuple[ToolSpec, ...]
+    tools: ToolTable
+    artifacts: Artifacts
     models: ModelOffers
+    routes: ModelRoutes
+    encoder: UnderstandClient
+    usage: ModelUsage
+    route_health: RouteHealth
+    data_classes: DataClasses
 
 
 def webhook_deps(connection: HTTPConnection) -> WebhookDeps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -35,9 +36,17 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 log = logger("edge")
 
 
-def problem(status: int, code: str, title: str, *, headers: dict[str, str] | None = None) -> Response:
-    """A problem document. `code` is ours and stable; `title` is for people."""
-    body = orjson.dumps({"type": f"urn:portico:{code}", "title": title, "status": status, "code": code})
+def problem(
+    status: int,
+    code: str,
+    title: str,
+    *,
+    headers: dict[str, str] | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> Response:
+    """A problem document. `code` is ours and stable; `title` is for people; `details` are members of their own."""
+    members = {"type": f"urn:portico:{code}", "title": title, "status": status, "code": code}
+    body = orjson.dumps({**(details or {}), **members})
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
@@ -58,7 +67,7 @@ async def _portico_error(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = str(math.ceil(retry_after_s or UNAVAILABLE_RETRY_S))
     if error.http_status >= 500:
         log.warning("edge.error", code=error.code, path=request.url.path)
-    return problem(error.http_status, error.code, error.message, headers=headers)
+    return problem(error.http_status, error.code, error.message, headers=headers, details=error.details)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

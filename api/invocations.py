@@ -2,54 +2,55 @@
 
 from __future__ import annotations
 
-import asyncio
-import uuid
-from datetime import UTC, datetime
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, JsonValue
-from temporalio.client import WorkflowFailureError, WorkflowHandle
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
 
+from api import invoke as runs
 from api.body import BodyRoute
-from api.deps import App, AppDeps, Person
-from api.intake import RPC_TIMEOUT, TASK_QUEUE
-from portico.contracts import Actor, ExecutionError, ExecutionResult, ExecutionStatus, ToolInvocation
-from portico.errors import BadInput, NotFound, Unavailable
-from portico.ids import keyed_id
-from portico.steps import ToolRunInput
-from portico.storage.access import Principal
+from api.deps import App, Person
+from portico.contracts import ExecutionResult, ToolInvocation
+from portico.errors import NotFound
 
 router = APIRouter(tags=["tools"], route_class=BodyRoute)
 
-WORKFLOW = "ToolRun"
-ADMINS = ("owner", "admin")
-
-IdempotencyKey = Annotated[str | None, Header(max_length=255)]
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
 ENDED: dict[int | str, dict[str, Any]] = {
     200: {"model": ExecutionResult, "description": "It ended within `wait_s`"}
 }
+HIDDEN = {"output_blob"}
+"""Where a large output lies is nobody's business: it is read back."""
 
 Wait = Annotated[float, Query(ge=0, le=60)]
 
 
 class ToolInfo(BaseModel):
-    """A tool as it declares itself; `parameters` is a JSON schema."""
+    """A tool as it declares itself; `parameters` is a JSON schema. `unavailable` says why it cannot run now."""
 
     name: str
     description: str
     effects: str
     risk: str
     parameters: dict[str, Any]
+    repeatable: bool = False
+    source: str = "function"
+    unavailable: str = ""
+    content_hash: str = ""
 
 
 class Parameters(BaseModel):
     """An invocation without its tool's name, which the path gives."""
 
     parameters: dict[str, JsonValue] = {}
+    callbackUrl: str | None = None  # noqa: N815 - one of the mission's two camelCase objects
+
+
+class ToolProblems(BaseModel):
+    """What is wrong with files and servers that should give tools, one line each."""
+
+    problems: tuple[str, ...] = ()
 
 
 @router.get("/v1/tools")
@@ -62,12 +63,23 @@ async def list_tools(deps: App, person: Person) -> list[ToolInfo]:
             effects=spec.effects,
             risk=spec.risk,
             parameters=spec.parameters,
+            repeatable=spec.repeatable,
+            source=spec.source,
+            unavailable=spec.unavailable,
+            content_hash=spec.content_hash,
         )
-        for spec in deps.tools
+        for spec in await deps.tools.list()
     ]
 
 
-@router.post("/v1/invocations", status_code=202, responses=ENDED)
+@router.get("/v1/tool-problems")
+async def list_problems(deps: App, person: Person) -> ToolProblems:
+    """Files that could not be read and names that are taken, for the owner and admins; empty for others."""
+    known = await deps.tools.read()
+    return ToolProblems(problems=known.problems if person.role in runs.ADMINS else ())
+
+
+@router.post("/v1/invocations", status_code=202, responses=ENDED, response_model_exclude=HIDDEN)
 async def invoke(
     body: ToolInvocation,
     response: Response,
@@ -77,18 +89,17 @@ async def invoke(
     idempotency_key: IdempotencyKey = None,
 ) -> ExecutionResult:
     """202 and `Location` at once, or 200 with the result where it comes within `wait_s`."""
-    if body.callback_url:
-        raise BadInput("callbackUrl is not delivered yet; use wait_s or GET the invocation")
-    invocation_id = _invocation_id(deps, person, idempotency_key)
-    handle = await _start(deps, person, body, invocation_id)
+    invocation_id = await runs.start(deps, person, body, key=idempotency_key)
     response.headers["Location"] = f"/v1/invocations/{invocation_id}"
-    result = await _result(handle, wait_s=wait_s) if wait_s else None
-    if result is not None:
+    if not wait_s:
+        return runs.running(invocation_id, body.tool_name)
+    result = await runs.result(deps, person, invocation_id, wait_s=wait_s)
+    if result.ended_at is not None:
         response.status_code = 200
-    return result or _running(invocation_id, body.tool_name)
+    return result
 
 
-@router.post("/v1/tools/{name}/invocations", status_code=202, responses=ENDED)
+@router.post("/v1/tools/{name}/invocations", status_code=202, responses=ENDED, response_model_exclude=HIDDEN)
 async def invoke_named(
     name: str,
     body: Parameters,
@@ -99,87 +110,37 @@ async def invoke_named(
     idempotency_key: IdempotencyKey = None,
 ) -> ExecutionResult:
     """The same with the tool in the path."""
-    invocation = ToolInvocation(tool_name=name, parameters=body.parameters)
+    invocation = ToolInvocation(tool_name=name, parameters=body.parameters, callback_url=body.callbackUrl)
     return await invoke(invocation, response, deps, person, wait_s, idempotency_key)
 
 
-@router.get("/v1/invocations/{invocation_id}")
+@router.get("/v1/invocations/{invocation_id}", response_model_exclude=HIDDEN)
 async def read_invocation(invocation_id: str, deps: App, person: Person, wait_s: Wait = 0) -> ExecutionResult:
     """What became of an invocation of this person; the owner and admins read all."""
-    if person.role not in ADMINS and not invocation_id.startswith(_prefix(deps, person)):
-        raise NotFound("the invocation")
-    handle = deps.temporal.get_workflow_handle(invocation_id, result_type=ExecutionResult)
-    try:
-        description = await handle.describe(rpc_timeout=RPC_TIMEOUT)
-    except RPCError as error:
-        raise _translated(error) from error
-    if description.workflow_type != WORKFLOW:
-        raise NotFound("the invocation")
-    return await _result(handle, wait_s=max(wait_s, 0.05)) or _running(invocation_id, "")
+    return await runs.result(deps, person, invocation_id, wait_s=wait_s)
 
 
-async def _start(
-    deps: AppDeps, person: Principal, invocation: ToolInvocation, invocation_id: str
-) -> WorkflowHandle[Any, ExecutionResult]:
-    given = ToolRunInput(
-        invocation_id=invocation_id,
-        invocation=invocation,
-        actor=Actor(id=person.person_id, role=person.role, paired=True),
-    )
-    try:
-        return await deps.temporal.start_workflow(
-            WORKFLOW,
-            given,
-            id=invocation_id,
-            task_queue=TASK_QUEUE,
-            result_type=ExecutionResult,
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"{invocation.tool_name} through the edge",
-            rpc_timeout=RPC_TIMEOUT,
-        )
-    except WorkflowAlreadyStartedError:
-        return deps.temporal.get_workflow_handle(invocation_id, result_type=ExecutionResult)
-    except (RPCError, RuntimeError) as error:
-        raise _translated(error) from error
+@router.delete("/v1/invocations/{invocation_id}", status_code=202)
+async def cancel_invocation(invocation_id: str, deps: App, person: Person) -> None:
+    """Ask it to stop. How it ended is read like any result."""
+    await runs.cancel(deps, person, invocation_id)
 
 
-async def _result(handle: WorkflowHandle[Any, ExecutionResult], *, wait_s: float) -> ExecutionResult | None:
-    """The result, or nothing where it takes longer."""
-    try:
-        async with asyncio.timeout(wait_s):
-            return await handle.result()
-    except TimeoutError:
-        return None
-    except WorkflowFailureError:
-        error = ExecutionError(code="failed", message="the run ended without a result")
-        return _running(handle.id, "").model_copy(update={"status": ExecutionStatus.FAILED, "error": error})
-    except RPCError as error:
-        raise _translated(error) from error
-
-
-def _translated(error: Exception) -> NotFound | Unavailable:
-    if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
-        return NotFound("the invocation")
-    return Unavailable("Temporal", "it does not take the call")
-
-
-def _running(invocation_id: str, tool_name: str) -> ExecutionResult:
-    return ExecutionResult(
-        invocation_id=invocation_id,
-        tool_name=tool_name,
-        status=ExecutionStatus.RUNNING,
-        started_at=datetime.now(UTC),
-    )
-
-
-def _invocation_id(deps: AppDeps, person: Principal, key: str | None) -> str:
-    """The same key of the same person is the same run; its id tells whose it is to nobody without the id key."""
-    secret = deps.keyring.current("id").secret
-    suffix = keyed_id(secret, "invocation", person.person_id, key) if key else uuid.uuid4().hex
-    return _prefix(deps, person) + suffix
-
-
-def _prefix(deps: AppDeps, person: Principal) -> str:
-    secret = deps.keyring.current("id").secret
-    return f"tool-{keyed_id(secret, 'invoker', person.person_id)[:12]}-"
+@router.get(
+    "/v1/invocations/{invocation_id}/artifacts/{name}",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}, "description": "The file"}},
+)
+async def read_artifact(invocation_id: str, name: str, deps: App, person: Person) -> Response:
+    """A file that a run kept, for who asked for the run, the owner and admins."""
+    kept = await deps.artifacts.find(invocation_id, name)
+    if person.role not in runs.ADMINS and kept.person_id != person.person_id:
+        raise NotFound("the artifact")
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(kept.name)}",
+        "Cache-Control": "private, no-store",
+    }
+    # A browser must not run what a tool made as a page of this origin.
+    safe = kept.media_type if kept.media_type.startswith(("image/png", "image/jpeg")) else None
+    content = await deps.artifacts.content(kept)
+    return Response(content, media_type=safe or "application/octet-stream", headers=headers)

@@ -68,6 +68,9 @@ class AccountSettings(Table):
     admit: Literal["paired", "anyone"] = Field(
         "paired", description="who may talk: people who paired, or anyone"
     )
+    data_class: Literal["local", "shareable"] = Field(
+        "local", description="shareable: what is said here may go to a cloud route, where policy allows it"
+    )
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,14 @@ def part_address(home: Home, part: str) -> str | None:
     return str(address) if address else None
 
 
+def triton_door(settings: Settings, home: Home) -> tuple[str, SecretStr]:
+    """Address of Triton, and the key with which models are loaded; of one that runs elsewhere we have none."""
+    if settings.models.triton:
+        return settings.models.triton, SecretStr("")
+    key = _read(home.credentials).get("triton_admin_key", "")
+    return _address(_read(home.parts), "triton", home), SecretStr(key)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_bytes())

@@ -188,13 +188,18 @@ class TextPart(Contract):
     text: str
 
 
+ARTIFACT_KEY = "artifact:"
+"""Begins the key of a blob that a tool run has kept: `artifact:INVOCATION/NAME`."""
+
+
 class FilePart(Contract):
-    """A file or an image, by reference."""
+    """A file or an image, by reference. `url` is where somebody who is logged in finds it at the edge."""
 
     type: Literal["image", "file"] = "file"
     name: str = ""
     media_type: str = "application/octet-stream"
     blob: BlobRef
+    url: str = ""
 
 
 class Choice(Contract):

@@ -33,6 +33,7 @@ CONNECTIONS_OF_A_GRANT = 64
 PIECE = 64 * 1024
 USUAL_PORTS = (80, 443)
 REALM = b'Proxy-Authenticate: Basic realm="portico"\r\n'
+MARK = "Portico-Egress: refused\r\n"  # tells the proxy's own answers from those of a server
 REASONS = {
     400: "Bad Request",
     403: "Forbidden",
@@ -211,12 +212,14 @@ async def _carry(
         await _first(_pump_up(reader, upstream), _pump_down(upstream, writer))
         return
     await upstream.write(request.head(), IDLE_TIMEOUT_S)
-    sending = asyncio.create_task(_send_body(request, reader, upstream))
+    sending = asyncio.ensure_future(_send_body(request, reader, upstream))
+    answering = asyncio.ensure_future(_pump_down(upstream, writer))
     try:
-        await _pump_down(upstream, writer)
+        await asyncio.wait([sending, answering], return_when=asyncio.FIRST_COMPLETED)
+        if sending.done() and sending.exception() is None:
+            await answering
     finally:
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        await _end([sending, answering])
 
 
 async def _send_body(
@@ -243,9 +246,7 @@ async def _first(*work: Awaitable[None]) -> None:
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
 
 
 async def _refuse(writer: asyncio.StreamWriter, refused: Refused) -> None:
@@ -253,14 +254,14 @@ async def _refuse(writer: asyncio.StreamWriter, refused: Refused) -> None:
     head = (
         f"HTTP/1.1 {refused.status} {REASONS[refused.status]}\r\nContent-Type: text/plain; charset=utf-8\r\n"
     )
-    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n"
+    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n{MARK}"
     challenge = REALM if refused.status == 407 else b""
     writer.write(head.encode() + challenge + b"\r\n" + body)
     with contextlib.suppress(OSError, TimeoutError):  # gone already
         await asyncio.wait_for(writer.drain(), HEAD_TIMEOUT_S)
 
 
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def _end(tasks: Iterable[asyncio.Future[None]]) -> None:
     ending = [task for task in tasks if task is not asyncio.current_task()]
     for task in ending:
         task.cancel()

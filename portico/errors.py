@@ -4,19 +4,26 @@ PorticoError                 code, http_status, retryable
 ├── BadInput                 what was sent cannot be used; sending it again will not help
 │   ├── Unreadable           not the shape that its platform documents
 │   ├── TooLarge             over a documented limit
-│   └── TooSlow              the rest of it did not come in time
+│   ├── TooSlow              the rest of it did not come in time
+│   └── BadCall              parameters that do not fit a tool's schema, each fault with its path
 ├── Refused                  the sender could not prove who they are (one identical answer for every cause)
 ├── Forbidden                known, but not allowed
 ├── NotFound                 no such thing, or none that this person may see
+│   └── NoSuchTool           with the names that may have been meant
 ├── Conflict                 the state has moved on
 ├── TooMany                  a rate limit, with the time to wait
 ├── Misconfigured            settings, keys or files on this machine need a person
+│   └── NotTaken             a part refuses this one request, and may take others
 └── Unavailable              a part is away; the work waits and is repeated
+    └── Busy                 it is there, and has too much to do
 
 Constructors take facts and make the message. A message carries ids and names of parts, never content.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class PorticoError(Exception):
@@ -25,6 +32,8 @@ class PorticoError(Exception):
     code = "internal"
     http_status = 500
     retryable = False
+    details: Mapping[str, Any] = {}
+    """What a problem document says besides."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -61,6 +70,17 @@ class TooSlow(BadInput):
         super().__init__(f"{what} did not arrive within {limit_s:g} s")
 
 
+class BadCall(BadInput):
+    """`faults`: pairs of a path in the parameters and what is wrong there."""
+
+    code = "bad_parameters"
+    http_status = 422
+
+    def __init__(self, tool: str, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__(f"{tool}: " + "; ".join(f"{path}: {what}" for path, what in faults))
+        self.details = {"faults": [{"path": path, "message": what} for path, what in faults]}
+
+
 class Refused(PorticoError):
     """A request that failed verification. `cause` is for counting; the answer never tells it."""
 
@@ -85,6 +105,16 @@ class NotFound(PorticoError):
         super().__init__(f"{what} was not found")
 
 
+class NoSuchTool(NotFound):
+    code = "no_such_tool"
+
+    def __init__(self, name: str, nearest: Sequence[str]) -> None:
+        super().__init__(f"the tool '{name[:64]}'")
+        if nearest:
+            self.message += "; did you mean " + " or ".join(nearest) + "?"
+        self.details = {"nearest": list(nearest)}
+
+
 class Conflict(PorticoError):
     code = "conflict"
     http_status = 409
@@ -106,6 +136,12 @@ class Misconfigured(PorticoError):
     code = "misconfigured"
 
 
+class NotTaken(Misconfigured):
+    """Other work of the part goes on; only this request is none for it."""
+
+    http_status = 400
+
+
 class Unavailable(PorticoError):
     """A part does not answer. Whoever catches it waits; nothing is let through meanwhile."""
 
@@ -117,3 +153,9 @@ class Unavailable(PorticoError):
         super().__init__(f"{part} is away: {why}")
         self.part = part
         self.retry_after_s = retry_after_s
+
+
+class Busy(Unavailable):
+    """Waiting helps. Turns wait; a program at the door is told when to come again."""
+
+    http_status = 429

@@ -21,7 +21,7 @@ class Home:
 
     def make(self) -> None:
         """Create the directories that every part expects; only the owner may enter."""
-        for path in (self.root, self.run, self.logs, self.intents, self.policies):
+        for path in (self.root, self.run, self.logs, self.intents, self.policies, self.language_models):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.root.chmod(0o700)
 
@@ -52,6 +52,16 @@ class Home:
     @property
     def models(self) -> Path:
         return self.root / "models"
+
+    @property
+    def language_models(self) -> Path:
+        """A model repository of its own: `models` is made anew as a whole when the intents or a recipe change."""
+        return self.root / "language-models"
+
+    @property
+    def pulls(self) -> Path:
+        """Language models that are being fetched; what lies here is served by nobody."""
+        return self.root / "pulls"
 
     @property
     def intents(self) -> Path:

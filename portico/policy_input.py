@@ -49,11 +49,22 @@ class InboundAction(Contract):
 
 
 class ModelAction(Contract):
-    """May the content go to that route? `owner_allowed`: the owner released this one for the cloud."""
+    """May the content go to that route? `owner_allowed`: the owner released local content for the cloud.
+
+    `cost_per_day` is the route's budget (0: none), `cost_today` what the route cost today and
+    `person_cost_today` what this person's answers cost, over all routes.
+    """
 
     route: str
     locality: Literal["local", "cloud"]
     owner_allowed: bool = False
+    purpose: Literal["answer", "embedding"] = "answer"
+    intent: str = ""
+    input_cost_per_mtok: float = 0.0
+    output_cost_per_mtok: float = 0.0
+    cost_per_day: float = 0.0
+    cost_today: float = 0.0
+    person_cost_today: float = 0.0
 
 
 class EgressAction(Contract):
@@ -99,7 +110,7 @@ Action = InboundAction | ModelAction | EgressAction | CallbackAction | ToolActio
 
 
 class PolicyContext(Contract):
-    """What holds at this moment. `now` is RFC 3339 in UTC, `cost_today` what cloud routes cost so far."""
+    """What holds at this moment. `now` is RFC 3339 in UTC, `cost_today` what all routes cost today (UTC)."""
 
     now: str
     local_only: bool = False

@@ -28,6 +28,8 @@ from portico.logs import logger
 
 RESERVED = ("HOME", "CONFIG", "MASTER_KEY", "FUNCTIONS", "URL", "API_KEY", "YES")
 RESERVED_PREFIXES = ("TEST_", "SANDBOX_")
+RESERVED_ROUTES = frozenset({"auto", "routes", "use", "usage"})
+"""Words that stand in a route's place in requests and paths."""
 MIB = 1024 * 1024
 
 log = logger("settings")
@@ -67,16 +69,66 @@ class RouteSettings(Table):
     locality: Literal["local", "cloud"] = Field("local", description="where the content goes")
     timeout_s: float = Field(120, description="longest wait for the whole answer", gt=0)
     first_token_timeout_s: float = Field(60, description="longest wait for the first token", gt=0)
+    concurrency: int = Field(4, description="answers of it at once, of chats and programs together", ge=1)
+    queue: int = Field(32, description="askers of a process that may wait for it; more come again", ge=0)
+    input_cost_per_mtok: float = Field(0, description="price of a million tokens that it reads", ge=0)
+    output_cost_per_mtok: float = Field(0, description="price of a million tokens that it writes", ge=0)
+    cost_per_day: float = Field(
+        0, description="it is not asked any more on a day on which it cost this; 0: no limit", ge=0
+    )
 
 
 class LlmSettings(Table):
     routes: dict[str, RouteSettings] = Field({}, description="language models, tried in this order")
+    currency: str = Field("EUR", description="what the prices are in; a label, nothing is converted")
+    door_data_class: Literal["local", "shareable"] = Field(
+        "local", description="data class of what programs ask at the OpenAI-compatible door"
+    )
+
+    @field_validator("routes")
+    @classmethod
+    def _are_no_words_of_ours(cls, value: dict[str, RouteSettings]) -> dict[str, RouteSettings]:
+        if taken := sorted(RESERVED_ROUTES & set(value)):
+            raise ValueError(f"no route can be called {taken[0]}, that word has a meaning of its own")
+        return value
+
+
+class LanguageModelSettings(Table):
+    """Of one language model on Triton."""
+
+    context_tokens: int = Field(
+        4096, description="longest prompt and answer together, at most what the model knows", ge=128
+    )
+    concurrency: int = Field(
+        2,
+        description="answers that it writes at the same time; each takes memory for its context",
+        ge=1,
+        le=64,
+    )
+    threads: int = Field(0, description="threads of its runs; 0: one for each core", ge=0)
+    memory_mib: int = Field(0, description="it is not loaded if it needs more; 0: what is free decides", ge=0)
+
+
+class HubSettings(Table):
+    """Where `portico models pull` fetches from."""
+
+    url: str = Field("https://huggingface.co", description="hub of OWNER/NAME, with Hugging Face's interface")
+    token: str = Field("", description="secret:NAME, env:NAME or file:PATH; for models that ask for one")
+    s3_url: str = Field("", description="S3 server of s3://BUCKET/PREFIX; empty: that of [storage]")
+    s3_access_key: str = Field("", description="access key of that server")
+    s3_secret_key: SecretStr | None = Field(None, description="secret key of that server")
+    s3_region: str = Field("us-east-1", description="region of that server")
 
 
 class ModelSettings(Table):
     triton: str = Field("", description="host:port of an external Triton; empty: the embedded one")
     detect: bool = Field(True, description="look for local model servers on their usual ports at start")
     ports: tuple[int, ...] = Field((), description="further ports of this machine to look at")
+    language: dict[str, LanguageModelSettings] = Field({}, description="language models on Triton, by name")
+    hub: HubSettings = HubSettings()
+    intents: dict[str, str] = Field(
+        {}, description="INTENT = ROUTE: which route is tried first for messages of that intent"
+    )
 
     @field_validator("ports", mode="before")
     @classmethod
@@ -141,6 +193,10 @@ class ToolSettings(Table):
     inner_hosts: tuple[str, ...] = Field(
         (), description="of these, hosts that may have an address of the inner network: host or host:port"
     )
+    approval_hours: float = Field(24, description="how long a run waits for a person's yes", gt=0, le=24 * 30)
+    workspace_mib: int = Field(2048, description="how much each person's workspace holds", ge=1)
+    memory_mib: int = Field(4096, description="how much memory a process of a function may use", ge=64)
+    processes: int = Field(8, description="how many functions run at once, all tools together", ge=1)
     offer_to_models: bool = Field(True, description="language models may ask for tools")
     rounds: int = Field(
         5, description="how often a model may ask for tools before it has to answer", ge=0, le=20

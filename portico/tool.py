@@ -96,6 +96,7 @@ class ToolSpec:
     """Why it cannot run now, in one line; empty where it can."""
     function: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
     context_parameter: str = field(default="", compare=False)
+    returns: Any = field(default=None, repr=False, compare=False)
     model: type[BaseModel] = field(default=BaseModel, repr=False, compare=False)
 
     @property
@@ -128,7 +129,9 @@ class ToolSpec:
 
 
 _DESCRIBED = frozenset(
-    one.name for one in fields(ToolSpec) if one.name not in ("function", "context_parameter", "model")
+    one.name
+    for one in fields(ToolSpec)
+    if one.name not in ("function", "context_parameter", "returns", "model")
 )
 
 
@@ -201,6 +204,7 @@ def _read(function: Callable[..., Any], declared: dict[str, Any]) -> ToolSpec:
         parameters=schema,
         function=function,
         context_parameter=context_parameter,
+        returns=_returns(function),
         model=model,
         **declared,
     )
@@ -230,6 +234,12 @@ def _fields(name: str, function: Callable[..., Any], arguments: dict[str, str]) 
             Field(default, alias=parameter.name, description=description),
         )
     return definitions, context_parameter
+
+
+def _returns(function: Callable[..., Any]) -> Any:
+    """The declared type of the answer; None where there is none to hold it against."""
+    declared = get_type_hints(function, include_extras=True).get("return")
+    return None if declared in (Any, object) else declared
 
 
 def _is_context(hint: Any) -> bool:

@@ -18,6 +18,14 @@ from sandbox.sandboxes import Sandbox
 
 KEEPALIVE_S = 5.0
 HOME = "/home/user"
+LANGUAGES = {
+    "python": "python",
+    "javascript": "javascript",
+    "js": "javascript",
+    "typescript": "typescript",
+    "ts": "typescript",
+    "bash": "bash",
+}
 NAMES = {
     "text/plain": "text",
     "text/html": "html",
@@ -40,16 +48,24 @@ async def execute(request: Request) -> Response:
     code, context, language = text(body, "code"), body.get("context_id"), body.get("language")
     if context and language:
         return PlainTextResponse("Only one of context_id or language can be provided", 400)
-    if language not in (None, "", "python"):
-        return PlainTextResponse(f"Language {str(language)[:40]} is not supported", 400)
+    if language and (not isinstance(language, str) or language not in LANGUAGES):
+        return _unspoken(str(language))
+    if not isinstance(context, str | None):
+        return PlainTextResponse("context_id must be text", 400)
     env = sandbox.env | text_map(body.get("env_vars"), "env_vars")
     try:
         if context and context not in {known["id"] for known in await _contexts(sandbox)}:
             return PlainTextResponse(f"Context {str(context)[:64]} not found", 404)
-        call = sandbox.link.call("execute", code=code, context=context or None, env=env)
+        call = sandbox.link.call(
+            "execute", code=code, context=context or None, env=env, language=LANGUAGES.get(language or "")
+        )
     except SandboxGone:
         raise Refused(502, f"The sandbox {sandbox.id} was not found") from None
     return StreamingResponse(_lines(call), media_type="application/x-ndjson")
+
+
+def _unspoken(language: str) -> Response:
+    return PlainTextResponse(f"Language {language[:40]} is not supported", 400)
 
 
 async def _lines(call: Call) -> AsyncIterator[bytes]:
@@ -120,9 +136,10 @@ async def create_context(request: Request) -> Response:
     sandbox = opened(request, INTERPRETER)
     body = await read_json(request)
     language = text(body, "language", "python")
-    if language != "python":
-        return PlainTextResponse(f"Language {language[:40]} is not supported", 400)
-    told = await sandbox.link.ask("contexts", action="create", cwd=text(body, "cwd", HOME))
+    if language not in LANGUAGES:
+        return _unspoken(language)
+    cwd = text(body, "cwd", HOME)
+    told = await sandbox.link.ask("contexts", action="create", cwd=cwd, language=LANGUAGES[language])
     return JSONResponse(told.get("context"))
 
 

@@ -5,28 +5,30 @@ A control message acts at once; what may pass joins the queue of turns; everythi
 
 from __future__ import annotations
 
-from collections import deque
-
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from portico.contracts import Actor, Envelope, Message, MessageKind, Reply
     from portico.steps import InboundAnswer, RememberInput
-    from workflows import decide, replies
+    from workflows import commands, decide, replies
+    from workflows.approvals import Approvals
+    from workflows.commands import ApprovalWord
     from workflows.desk import Desk
-    from workflows.state import QueuedTurn, SeenKeys
+    from workflows.state import Open, QueuedTurn, SeenKeys
     from workflows.steps import new_id
     from workflows.turn import Turns
+    from workflows.writing import TOOLS_IN_CHAT
 
 
 class Arrivals:
     """Handles one envelope after another."""
 
-    def __init__(self, desk: Desk, seen: SeenKeys, queue: deque[QueuedTurn], turns: Turns) -> None:
+    def __init__(self, desk: Desk, seen: SeenKeys, opened: Open, turns: Turns, approvals: Approvals) -> None:
         self._desk = desk
         self._seen = seen
-        self._queue = queue
+        self._open = opened
         self._turns = turns
+        self._approvals = approvals
 
     async def handle(self, envelope: Envelope) -> None:
         if not self._seen.add(envelope.dedup_keys):
@@ -46,8 +48,10 @@ class Arrivals:
             await self._pair(turn_id, message)
         elif decide.is_stop(message):
             await self._stop(turn_id, message, answer.actor)
+        elif (word := commands.approval_word(message)) and workflow.patched(TOOLS_IN_CHAT):
+            await self._approve(turn_id, message, answer.actor, word)
         else:
-            self._queue.append(
+            self._open.queue.append(
                 QueuedTurn(turn_id=turn_id, message=message, actor=answer.actor, envelope=envelope)
             )
 
@@ -77,6 +81,14 @@ class Arrivals:
         """`/stop` acts at once, given by the person whose turn it is or by the owner."""
         stopped = await self._turns.stop(actor)
         text = replies.text("stopped" if stopped else "nothing_to_stop", decide.language_of(message))
+        await self._answer(turn_id, message, actor, text)
+
+    async def _approve(self, turn_id: str, message: Message, actor: Actor, word: ApprovalWord) -> None:
+        """A yes or no acts at once, given by a person: what a model or tool writes never comes this way."""
+        text = await self._approvals.answer(turn_id, message, actor, word)
+        await self._answer(turn_id, message, actor, text)
+
+    async def _answer(self, turn_id: str, message: Message, actor: Actor, text: str) -> None:
         memory = RememberInput(
             conversation=self._desk.conversation,
             turn_id=turn_id,

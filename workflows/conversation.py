@@ -1,7 +1,8 @@
 """One conversation: a long-lived workflow that events are signalled to and that never ends.
 
-Three lanes run beside each other: arrivals (normalize and authorize, in order; a control message acts at once),
-turns (one at a time) and outcomes of tools. It continues as new when Temporal suggests it, or when it rests.
+Four lanes run beside each other: arrivals (normalize and authorize, in order; a control message acts at once),
+turns (one at a time), outcomes of tools, and what tools wait for. It continues as new when Temporal suggests it,
+or when it rests.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from portico.contracts import Envelope
     from portico.steps import ToolOutcome
+    from portico.tool_steps import ToolWaiting
     from workflows import options
+    from workflows.approvals import Approvals
     from workflows.arrivals import Arrivals
     from workflows.desk import Desk
-    from workflows.state import ConversationState, OpenTool, QueuedTurn, SeenKeys, read_envelope
+    from workflows.state import ConversationState, Open, SeenKeys, read_envelope
     from workflows.steps import Steps
     from workflows.turn import Turns
 
@@ -32,9 +35,9 @@ class Conversation:
     def __init__(self, state: ConversationState) -> None:
         self._carried = state
         self._inbox: deque[Envelope] = deque(state.arrivals)
-        self._queue: deque[QueuedTurn] = deque(state.queue)
+        self._open = Open.of(state)
         self._outcomes: deque[ToolOutcome] = deque(state.outcomes)
-        self._tools: dict[str, OpenTool] = {tool.invocation_id: tool for tool in state.tools}
+        self._asks: deque[ToolWaiting] = deque(state.asks)
         self._seen = SeenKeys.unpack(state.seen)
         self._busy: set[str] = set()
         self._renew = False
@@ -42,15 +45,17 @@ class Conversation:
         self._desk = Desk(
             Steps(state.conversation, split_queues=state.split_queues), split_queues=state.split_queues
         )
-        self._turns = Turns(self._desk, self._tools)
-        self._arrivals = Arrivals(self._desk, self._seen, self._queue, self._turns)
+        self._turns = Turns(self._desk, self._open)
+        self._approvals = Approvals(self._desk, self._open)
+        self._arrivals = Arrivals(self._desk, self._seen, self._open, self._turns, self._approvals)
 
     @workflow.run
     async def run(self, state: ConversationState) -> None:
         lanes = [
             asyncio.create_task(self._lane("arrival", self._inbox, self._arrivals.handle)),
-            asyncio.create_task(self._lane("turn", self._queue, self._turns.take)),
+            asyncio.create_task(self._lane("turn", self._open.queue, self._turns.take)),
             asyncio.create_task(self._lane("outcome", self._outcomes, self._turns.report)),
+            asyncio.create_task(self._lane("approval", self._asks, self._approvals.ask)),
             asyncio.create_task(self._rest()),
         ]
         await workflow.wait_condition(
@@ -70,10 +75,21 @@ class Conversation:
     @workflow.signal
     def tool_finished(self, outcome: ToolOutcome) -> None:
         """A tool run reports its end. A second report of the same run is nothing new."""
-        if outcome.invocation_id in self._tools and not any(
+        if outcome.invocation_id in self._open.tools and not any(
             waiting.invocation_id == outcome.invocation_id for waiting in self._outcomes
         ):
             self._outcomes.append(outcome)
+
+    @workflow.signal
+    def tool_waits(self, waiting: ToolWaiting) -> None:
+        """A tool run waits for a person's yes."""
+        if waiting.invocation_id in self._open.tools:
+            self._asks.append(waiting)
+
+    @workflow.signal
+    def settled(self) -> None:
+        """No dead letter of this conversation is open any more."""
+        self._desk.calm()
 
     @workflow.signal
     def renew(self) -> None:
@@ -83,7 +99,7 @@ class Conversation:
     @workflow.query
     def turns(self) -> int:
         """How many turns this conversation has had, over all its runs."""
-        return self._carried.turns + self._turns.taken
+        return self._open.turns
 
     async def _lane(self, name, waiting, handle) -> None:  # type: ignore[no-untyped-def]
         """Take what waits, one after another, but nothing more once the run is to be renewed."""
@@ -119,9 +135,8 @@ class Conversation:
             conversation=self._carried.conversation,
             split_queues=self._carried.split_queues,
             arrivals=tuple(self._inbox),
-            queue=tuple(self._queue),
-            tools=tuple(self._tools.values()),
             outcomes=tuple(self._outcomes),
+            asks=tuple(self._asks),
             seen=self._seen.pack(),
-            turns=self._carried.turns + self._turns.taken,
+            **self._open.carried(),
         )

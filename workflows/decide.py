@@ -17,10 +17,17 @@ class Way(StrEnum):
     SAY = "say"
     TOOL = "tool"
     MODEL = "model"
+    LIST_TOOLS = "list_tools"
+    TYPED_TOOL = "typed_tool"
+    CHOOSE_MODEL = "choose_model"
+
+
+LOOKED_UP = {"tools": Way.LIST_TOOLS, "tool": Way.TYPED_TOOL, "model": Way.CHOOSE_MODEL}
+"""Commands whose answer depends on what there is: an activity looks it up."""
 
 
 class Plan(Contract):
-    """One way to answer, with what it needs."""
+    """One way to answer, with what it needs. `text` is what to say, or what followed the command."""
 
     way: Way
     text: str = ""
@@ -43,7 +50,7 @@ def decide_command(message: Message, *, language: str) -> Plan | None:
     """The plan of a slash command; nothing for ordinary text."""
     if message.kind is not MessageKind.COMMAND:
         return None
-    word, _, rest = message.text.strip().partition(" ")
+    word, rest = _split(message.text.strip())
     name = word.lower().removeprefix("/")
     if name in ("start", "help"):
         return Plan(way=Way.SAY, text=replies.text("help", language))
@@ -53,6 +60,13 @@ def decide_command(message: Message, *, language: str) -> Plan | None:
         if not rest.strip():
             return Plan(way=Way.SAY, text=replies.text("calc_usage", language))
         return Plan(way=Way.TOOL, tool="calculator", parameters={"expression": rest.strip()})
+    if name in LOOKED_UP:
+        return Plan(way=LOOKED_UP[name], text=rest)
+    return unknown_command(message, language=language)
+
+
+def unknown_command(message: Message, *, language: str) -> Plan:
+    word, _ = _split(message.text.strip())
     return Plan(way=Way.SAY, text=replies.text("unknown_command", language, command=replies.shown(word)))
 
 
@@ -73,3 +87,9 @@ def decide_unreadable(message: Message, *, language: str, failed: tuple[str, ...
     return Plan(
         way=Way.SAY, text=replies.attachments_note(message.attachments, language=language, failed=failed)
     )
+
+
+def _split(text: str) -> tuple[str, str]:
+    """The command and what follows it, also on a new line."""
+    word, *rest = text.split(maxsplit=1)
+    return word, rest[0] if rest else ""

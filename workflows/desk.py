@@ -11,7 +11,7 @@ from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from portico.contracts import Actor, ConversationRef, Envelope, Reply
+    from portico.contracts import Actor, ConversationRef, Envelope, Part, Reply, TextPart
     from portico.steps import DeadLetterInput, Delivered, DeliverInput, EgressQuestion, RememberInput
     from workflows import replies
     from workflows.steps import Steps, cause_of, new_id
@@ -77,10 +77,15 @@ class Desk:
         group: bool,
         memory: RememberInput,
         envelope: Envelope | None = None,
+        files: tuple[Part, ...] = (),
         **how: str,
     ) -> None:
         """Say a text and remember both sides. What the platform refused for good becomes a dead letter."""
-        reply = Reply.of_text(text, quotes=how.get("quotes", ""), written_by=how.get("written_by", ""))
+        reply = Reply(
+            parts=(TextPart(text=text), *files),
+            quotes=how.get("quotes", ""),
+            written_by=how.get("written_by", ""),
+        )
         delivered = await self.say(reply, turn_id=turn_id, actor=actor, group=group, slot=how.get("slot", ""))
         now = workflow.now().timestamp()
         answered = text if delivered.outcome == "sent" else ""
@@ -111,6 +116,10 @@ class Desk:
                 envelope=envelope,
             )
         )
+
+    def calm(self) -> None:
+        """Nothing needs a person's attention any more."""
+        workflow.upsert_search_attributes([STATUS.value_set("open")])
 
     async def within_boundary(
         self,

@@ -54,6 +54,9 @@ GENERATE_ATTEMPTS = RetryPolicy(
 )
 """A model that is loading or restarting comes back within seconds; a person can always say /stop."""
 
+GENERATE_BRIEFLY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=2)
+"""Another model may answer instead: one repetition for a hiccup, then that one is asked."""
+
 COLLECT_START_TO_CLOSE = timedelta(minutes=2)
 """The largest attachment over a slow line."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -12,22 +13,53 @@ from pydantic import Field, ValidationError
 from portico.contracts import Actor, Contract, ConversationRef, Envelope, Message
 from portico.ids import dedup_digest
 from portico.steps import ToolOutcome
+from portico.tool_steps import ToolRound, ToolWaiting
 
 SEEN_LIMIT = 2_000
 DIGEST_BYTES = 16
+SETTLED_LIMIT = 20
+"""So many approvals that are over are known by their code."""
+
+
+class KeptFile(Contract):
+    """A file that a tool run has kept, for the reply to bring along."""
+
+    invocation_id: str
+    name: str
+    media_type: str = "application/octet-stream"
+    size_bytes: int = 0
+    url: str = ""
+
+
+class ToolPlan(Contract):
+    """How far a model has come that answers a message with the help of tools."""
+
+    language: str = "en"
+    rounds: tuple[ToolRound, ...] = ()
+    started: int = 0
+    """Tool runs so far; the next one is named by it."""
+    faulty: int = 0
+    """Rounds in which the model asked for what cannot be called."""
+    tokens: int = 0
+    until: float = 0
+    """No tool is started after that time, in seconds since the epoch."""
+    turns_before: int = 0
+    """How many turns the conversation had had: where others came between, the answer quotes its message."""
+    files: tuple[KeptFile, ...] = ()
 
 
 class QueuedTurn(Contract):
-    """A message that may pass and waits for its turn."""
+    """A message that may pass and waits for its turn. With a `plan` it has begun and goes on."""
 
     turn_id: str
     message: Message
     actor: Actor
     envelope: Envelope
+    plan: ToolPlan | None = None
 
 
 class OpenTool(Contract):
-    """A tool run that has not reported yet."""
+    """A tool run that has not reported yet. `call_id` is the model's, where a model asked for it."""
 
     invocation_id: str
     tool_name: str
@@ -37,6 +69,32 @@ class OpenTool(Contract):
     language: str = "en"
     group: bool = False
     envelope: Envelope | None = None
+    call_id: str = ""
+
+
+class OpenPlan(Contract):
+    """A turn whose model has asked for tools: its turn is over until all of `waiting` have reported."""
+
+    turn: QueuedTurn
+    waiting: tuple[str, ...]
+
+
+class OpenApproval(Contract):
+    """A tool run that waits for a person's yes. `code` is what people type."""
+
+    code: str
+    invocation_id: str
+    tool_name: str
+    expires_at: float
+    self_approval: bool = False
+
+
+class SettledApproval(Contract):
+    """An approval that is over: `how` is approved, denied or ended."""
+
+    code: str
+    invocation_id: str
+    how: str
 
 
 class ConversationState(Contract):
@@ -50,6 +108,59 @@ class ConversationState(Contract):
     outcomes: tuple[ToolOutcome, ...] = ()
     seen: str = Field("", description="base64 of the last deduplication digests, 16 bytes each, oldest first")
     turns: int = 0
+    plans: tuple[OpenPlan, ...] = ()
+    asks: tuple[ToolWaiting, ...] = ()
+    """Runs that wait for a person whom nobody has asked yet."""
+    approvals: tuple[OpenApproval, ...] = ()
+    settled: tuple[SettledApproval, ...] = ()
+    route: str = ""
+    """The model route that this conversation has pinned by `/model`."""
+
+
+@dataclass
+class Open:
+    """What is open in a conversation, while one of its runs lives."""
+
+    queue: deque[QueuedTurn] = field(default_factory=deque)
+    tools: dict[str, OpenTool] = field(default_factory=dict)
+    plans: dict[str, OpenPlan] = field(default_factory=dict)
+    """By turn."""
+    approvals: dict[str, OpenApproval] = field(default_factory=dict)
+    """By code."""
+    settled: deque[SettledApproval] = field(default_factory=lambda: deque(maxlen=SETTLED_LIMIT))
+    route: str = ""
+    turns: int = 0
+
+    @classmethod
+    def of(cls, state: ConversationState) -> Open:
+        return cls(
+            queue=deque(state.queue),
+            tools={tool.invocation_id: tool for tool in state.tools},
+            plans={plan.turn.turn_id: plan for plan in state.plans},
+            approvals={approval.code: approval for approval in state.approvals},
+            settled=deque(state.settled, maxlen=SETTLED_LIMIT),
+            route=state.route,
+            turns=state.turns,
+        )
+
+    def settle(self, approval: OpenApproval, how: str) -> None:
+        """The approval is over; whoever answers it later is told how."""
+        self.approvals.pop(approval.code, None)
+        self.settled.append(
+            SettledApproval(code=approval.code, invocation_id=approval.invocation_id, how=how)
+        )
+
+    def carried(self) -> dict[str, Any]:
+        """The fields of the state that are this."""
+        return {
+            "queue": tuple(self.queue),
+            "tools": tuple(self.tools.values()),
+            "plans": tuple(self.plans.values()),
+            "approvals": tuple(self.approvals.values()),
+            "settled": tuple(self.settled),
+            "route": self.route,
+            "turns": self.turns,
+        }
 
 
 def read_envelope(given: Any) -> Envelope:

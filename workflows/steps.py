@@ -26,11 +26,12 @@ with workflow.unsafe.imports_passed_through():
     from activities.deliver import DeliverSteps
     from activities.generate import GenerateSteps
     from activities.normalize import NormalizeSteps
+    from activities.offer_tools import OfferSteps
     from activities.pairing import PairingSteps
     from activities.remember import RememberSteps
     from activities.retrieve import RetrieveSteps
     from activities.understand import UnderstandSteps
-    from portico.contracts import Actor, Attachment, ConversationRef, Envelope, Message
+    from portico.contracts import Actor, Attachment, ConversationRef, Decision, Envelope, Message
     from portico.steps import (
         Collected,
         CollectInput,
@@ -54,6 +55,14 @@ with workflow.unsafe.imports_passed_through():
         RetrieveInput,
         UnderstandInput,
         Understood,
+    )
+    from portico.tool_steps import (
+        ApprovalQuestion,
+        ApprovalVerdict,
+        LookUpAnswer,
+        LookUpQuestion,
+        OfferAnswer,
+        OfferQuestion,
     )
     from workflows import options
 
@@ -185,9 +194,23 @@ class Steps:
         return answer
 
     async def authorize_model(
-        self, turn_id: str, actor: Actor, *, group: bool, patience: Patience
+        self,
+        turn_id: str,
+        actor: Actor,
+        *,
+        group: bool,
+        patience: Patience,
+        pinned: str = "",
+        intent: str = "",
     ) -> ModelAnswer:
-        given = ModelQuestion(conversation=self.conversation, actor=actor, decision_id=new_id(), group=group)
+        given = ModelQuestion(
+            conversation=self.conversation,
+            actor=actor,
+            decision_id=new_id(),
+            group=group,
+            pinned=pinned,
+            intent=intent,
+        )
         answer: ModelAnswer = await step(
             AuthorizeSteps.authorize_model,
             given,
@@ -196,15 +219,53 @@ class Steps:
         )
         return answer
 
-    def generate(self, given: GenerateInput) -> workflow.ActivityHandle[Generated]:
-        """Started, not awaited: `/stop` cancels the handle."""
+    async def offer_tools(
+        self, turn_id: str, actor: Actor, *, group: bool, patience: Patience
+    ) -> OfferAnswer:
+        given = OfferQuestion(conversation=self.conversation, actor=actor, decision_id=new_id(), group=group)
+        answer: OfferAnswer = await step(
+            OfferSteps.offer_tools,
+            given,
+            summary=_summary(turn_id, "which tools may be used?"),
+            patience=patience,
+        )
+        return answer
+
+    async def look_up_tool(self, turn_id: str, given: LookUpQuestion, *, patience: Patience) -> LookUpAnswer:
+        answer: LookUpAnswer = await step(
+            OfferSteps.look_up_tool,
+            given,
+            summary=_summary(turn_id, "which tool is meant?"),
+            patience=patience,
+        )
+        return answer
+
+    async def authorize_approval(
+        self, turn_id: str, actor: Actor, *, group: bool, invocation_id: str
+    ) -> Decision:
+        given = ApprovalQuestion(
+            conversation=self.conversation,
+            actor=actor,
+            invocation_id=invocation_id,
+            decision_id=new_id(),
+            group=group,
+        )
+        answer: ApprovalVerdict = await step(
+            OfferSteps.authorize_approval, given, summary=_summary(turn_id, "may they say yes?")
+        )
+        return answer.decision
+
+    def generate(
+        self, given: GenerateInput, *, others_remain: bool = False
+    ) -> workflow.ActivityHandle[Generated]:
+        """Started, not awaited: `/stop` cancels the handle. Where other routes remain it is tried briefly only."""
         return workflow.start_activity_method(
             GenerateSteps.generate,
             given,
             task_queue=options.queue(options.INFERENCE_QUEUE, split=self._split),
             start_to_close_timeout=options.GENERATE_START_TO_CLOSE,
             heartbeat_timeout=options.GENERATE_HEARTBEAT,
-            retry_policy=options.GENERATE_ATTEMPTS,
+            retry_policy=options.GENERATE_BRIEFLY if others_remain else options.GENERATE_ATTEMPTS,
             cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
             summary=_summary(given.turn_id, f"{given.route.name} writes"),
         )

@@ -53,6 +53,13 @@ fits("/action", {"a": 1})
 
 fits("/action/role", "")
 
+fits("/action/intent", "")
+
+fits(path, 0) if {
+	startswith(path, "/action/")
+	contains(path, "cost_")
+}
+
 fits("/action/subject", "")
 
 nothing := {"effect": "deny", "reasons": ["no rule allowed it"], "obligations": []}

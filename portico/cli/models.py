@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from portico.cli.models_eval import evaluate
 from portico.cli.models_intents import rollback, train_intents
+from portico.cli.models_language import (
+    build_models,
+    language_models,
+    load_model,
+    loaded_models,
+    pull_model,
+    remove_model,
+    unload_model,
+)
 from portico.cli.output import print_json, print_table
-from portico.clients.model_choice import adopt
+from portico.clients.model_choice import adopt, put_route
 from portico.clients.model_servers import Offer, find_models, places
 from portico.connections import part_address
 from portico.errors import Misconfigured, NotFound
 from portico.home import Home
-from portico.settings import Settings, load_settings, settings_path
+from portico.language_models.store import installed
+from portico.settings import MIB, Settings, load_settings, settings_path
 
 app = typer.Typer(no_args_is_help=True, help="language models", add_completion=False)
 
 app.command("eval")(evaluate)
 app.command("train-intents")(train_intents)
 app.command("rollback")(rollback)
+app.command("pull")(pull_model)
+app.command("load")(load_model)
+app.command("unload")(unload_model)
+app.command("remove")(remove_model)
+app.command("build")(build_models)
 
 LOOK_S = 1.0
 """A person who asks can wait longer than a start can."""
@@ -29,7 +44,7 @@ LOOK_S = 1.0
 
 @app.command("list")
 def list_models(as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
-    """Models that are used, in order, and those found on this machine."""
+    """Models that are used, in order, those that lie here for Triton, and those found on this machine."""
     home = Home.from_environment()
     settings = load_settings(home)
     used = [
@@ -54,17 +69,25 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="print JSON
         for offer in _offers(home, settings)
         if (offer.base_url, offer.model) not in places
     ]
+    here = language_models(home, settings, loaded_models(home))
     if as_json:
-        print_json(used + found)
+        print_json(used + here + found)
         return
     empty = (
         "no model is used, and no model server was found; start Ollama, then `portico models use ollama/NAME`"
     )
-    print_table(
-        [(each["state"], each["name"], each["model"], each["base_url"]) for each in used + found], empty=empty
-    )
+    print_table([_row(each) for each in used + here + found], empty=empty)
     if found and not used:
         typer.echo(f"use one with: portico models use {found[0]['name']}")
+
+
+def _row(model: dict[str, Any]) -> tuple[str, ...]:
+    """A model on Triton shows its size and memory where another shows its server."""
+    place = str(model.get("base_url", ""))
+    if "memory_mib" in model:
+        size, memory = model["size_bytes"] / MIB, model["memory_mib"]
+        place = f"{size:.0f} MiB, needs {memory} MiB of {model['has_mib']} free"
+    return (str(model["state"]), str(model["name"]), str(model["model"]), str(model["locality"]), place)
 
 
 @app.command("use")
@@ -74,6 +97,11 @@ def use_model(
     """Answer free text with this model from now on. The settings file keeps its comments."""
     home = Home.from_environment()
     home.make()
+    if any(model.name == name for model in installed(home)):
+        path = settings_path(home)
+        route = put_route(path, name, {"kind": "triton", "model": name})
+        typer.echo(f"{name} answers free text from the next message on (route {route} in {path})")
+        return
     offers = {offer.name: offer for offer in _offers(home, load_settings(home))}
     offer = offers.get(name.removesuffix(":latest"))
     if offer is None:

@@ -18,7 +18,7 @@ from portico.embedded.bundle import SHIPPED, build_bundle, own_sources, shipped_
 from portico.embedded.policy_check import check_own, run_opa
 from portico.errors import BadInput, Misconfigured
 from portico.home import Home
-from portico.policy_input import QUESTIONS
+from portico.policy_input import QUESTIONS, ModelAction
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Try and test the rules.")
 
@@ -30,7 +30,7 @@ SHARED: dict[str, Any] = {
 }
 ACTIONS: dict[str, dict[str, Any]] = {
     "inbound": {"kind": "text", "admit": "paired", "addressed": True},
-    "model": {"route": "main", "locality": "local", "owner_allowed": False},
+    "model": ModelAction(route="main", locality="local").model_dump(mode="json"),
     "egress": {
         "kind": "reply",
         "channel": "telegram",

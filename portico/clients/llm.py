@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
+from portico.clients.llm_meter import Meter, record_of
 from portico.clients.llm_openai import OpenAiAnswer
 from portico.clients.llm_routes import Route, routes_of
-from portico.clients.llm_types import Delta, Messages, ModelCall, OfferedTool
+from portico.clients.llm_types import Bill, Delta, Messages, ModelCall, OfferedTool
 from portico.clients.model_servers import find_models, places
+from portico.clients.route_circuit import Circuit
+from portico.clients.route_places import RoutePlaces
 from portico.egress import network
-from portico.errors import Misconfigured, NotFound
+from portico.errors import Misconfigured, NotFound, NotTaken, PorticoError, Unavailable
+from portico.home import Home
 from portico.logs import logger
-from portico.settings import Settings
+from portico.settings import RouteSettings, Settings
 from portico.steps import RouteRef
+from portico.storage.route_health import RouteHealth
+from portico.storage.usage import ModelUsage
 
-__all__ = ["Delta", "Messages", "ModelCall", "ModelRoutes", "OfferedTool"]
+if TYPE_CHECKING:
+    from portico.clients.llm_triton import TritonModels
 
-TRITON_MODULE = "portico.clients.llm_triton"
-"""Imported with the first answer of Triton's: a gateway with other routes never needs it."""
+__all__ = ["Bill", "Delta", "Messages", "ModelCall", "ModelRoutes", "OfferedTool"]
 
 log = logger("llm")
 
@@ -50,18 +57,29 @@ class ModelRoutes:
         secret: Callable[[str], str],
         *,
         newer: Callable[[], Settings | None] | None = None,
-        triton: str = "",
+        home: Home | None = None,
+        locks: Path | None = None,
+        usage: ModelUsage | None = None,
+        health: RouteHealth | None = None,
     ) -> None:
         """`secret` resolves `secret:NAME`, `env:NAME`, `file:PATH`. `newer` gives settings that have changed.
 
-        `triton` is host:port of the one Triton. Raises `Misconfigured` with a line that names the route.
+        `home`: whose Triton serves the models of `kind = "triton"`. Processes with the same folder of `locks`
+        share the routes' places; without one there is no limit. Raises `Misconfigured` with a line that names
+        the route.
         """
         self._secret = secret
         self._newer = newer
         self._settings = settings
-        self._triton = triton
+        self._home = home
+        self._triton: TritonModels | None = None
         self._routes = routes_of(settings, secret)
         self._retired: list[Route] = []
+        self._locks = locks
+        self._usage = usage
+        self._health = health
+        self._places: dict[tuple[str, int, int], RoutePlaces] = {}
+        self.circuit = Circuit()
         self.offered: tuple[str, ...] = ()
 
     def candidates(self) -> tuple[RouteRef, ...]:
@@ -71,6 +89,14 @@ class ModelRoutes:
             RouteRef(name=name, model=route.settings.model, locality=route.settings.locality)
             for name, route in self._routes.items()
         )
+
+    def settings_of(self, name: str) -> RouteSettings | None:
+        entry = self._routes.get(name)
+        return entry.settings if entry is not None else None
+
+    def preferred_for(self, intent: str) -> str:
+        """The route that the settings prefer for that intent; empty where they name none."""
+        return self._settings.models.intents.get(intent, "")
 
     async def detect(self) -> None:
         """Look for model servers on this machine, to offer them. Takes 300 ms at most; nothing is used."""
@@ -91,30 +117,69 @@ class ModelRoutes:
         seed: int | None = None,
         stop: Sequence[str] = (),
         extra: Mapping[str, Any] | None = None,
+        bill: Bill | None = None,
     ) -> AsyncGenerator[Delta, None]:
         """One answer, piece by piece. Close it (`contextlib.aclosing`) to hang up on the server at once.
 
-        Raises `Unavailable` (away, busy, too slow to begin), `Misconfigured` (the server refuses: key, model,
-        request) or `NotFound` (the settings lost the route).
+        Waits for a place of the route first. What was answered is counted for `bill`, also where it broke off.
+        `extra` holds fields of the OpenAI request that have no parameter here. Raises `Busy` (no place),
+        `Unavailable` (away, busy, too slow to begin), `NotTaken` and `Misconfigured` (the server refuses: the
+        request; key, model) or `NotFound` (the settings lost the route).
         """
         entry = self._routes.get(route.name)
         if entry is None:
             raise NotFound(f"model route {route.name}")
-        answer = await self._answer(route.name, entry, extra or {})
-        deltas = answer.deltas(
-            messages, tools=tools, max_tokens=max_tokens, temperature=temperature, seed=seed, stop=stop
-        )
-        try:
-            async for delta in deltas:
-                yield delta
-        finally:
-            await deltas.aclose()
-            await answer.hang_up()
+        options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed, "stop": stop}
+        meter = Meter(messages, tools)
+        async with self._place(route.name, entry.settings):
+            try:
+                answer = await self._answer(route.name, entry, extra or {})
+                async with _opened(answer, messages, tools=tools, **options) as deltas:
+                    async for delta in deltas:
+                        meter.add(delta)
+                        yield delta
+                meter.whole = True
+            except PorticoError as error:
+                await self._failed(route.name, error)
+                raise
+            finally:
+                await self._count(route.name, entry.settings, meter, bill)
 
     async def close(self) -> None:
         for route in (*self._routes.values(), *self._retired):
             await route.server.close()
         self._retired.clear()
+        if self._triton is not None:
+            await self._triton.close()
+
+    def _place(self, name: str, settings: RouteSettings) -> AbstractAsyncContextManager[None]:
+        if self._locks is None:
+            return nullcontext()
+        key = (name, settings.concurrency, settings.queue)
+        if key not in self._places:
+            places, queue = settings.concurrency, settings.queue
+            self._places[key] = RoutePlaces(self._locks, name, places=places, queue=queue)
+        return self._places[key].place()
+
+    async def _failed(self, name: str, error: PorticoError) -> None:
+        """What is the request's own fault says nothing about the route."""
+        if isinstance(error, NotTaken) or not isinstance(error, Misconfigured | Unavailable):
+            return
+        self.circuit.failed(name, retry_after_s=getattr(error, "retry_after_s", None))
+        if self._health is not None:
+            with _aloud("llm.health_not_kept", name):
+                await self._health.failed(name, error.message)
+
+    async def _count(self, name: str, settings: RouteSettings, meter: Meter, bill: Bill | None) -> None:
+        """Of what was begun. An answer is not lost because it could not be counted."""
+        if meter.whole:
+            self.circuit.answered(name)
+            if self._health is not None:
+                with _aloud("llm.health_not_kept", name):
+                    await self._health.answered(name)
+        if meter.begun and bill is not None and self._usage is not None:
+            with _aloud("llm.usage_not_kept", name):
+                await self._usage.record(record_of(name, settings, meter, bill))
 
     async def _answer(self, name: str, entry: Route, extra: Mapping[str, Any]) -> Answer:
         if entry.settings.kind == "triton":
@@ -123,16 +188,14 @@ class ModelRoutes:
         return OpenAiAnswer(name, entry.settings, await entry.server.open(allowed), extra=extra)
 
     def _triton_answer(self, name: str, entry: Route) -> Answer:
-        try:
-            module = importlib.import_module(TRITON_MODULE)
-        except ModuleNotFoundError as error:
-            if error.name != TRITON_MODULE:
-                raise
-            raise Misconfigured(
-                f"llm.routes.{name}.kind: this Portico has no language model on Triton"
-            ) from None
-        answer: Answer = module.TritonAnswer(name, entry.settings, address=self._triton)
-        return answer
+        """Its module is imported with the first answer of Triton's: a gateway with other routes never needs it."""
+        from portico.clients.llm_triton import TritonAnswer, TritonModels
+
+        if self._triton is None:
+            if self._home is None:
+                raise Misconfigured(f"llm.routes.{name}: there is no Triton here")
+            self._triton = TritonModels(self._home, lambda: self._settings)
+        return TritonAnswer(name, entry.settings, self._triton)
 
     def _take_newer(self) -> None:
         settings = self._newer() if self._newer else None
@@ -150,3 +213,25 @@ class ModelRoutes:
                 self._retired.append(old)  # an answer may still be streaming from it
         self._settings, self._routes = settings, routes
         log.info("llm.routes", names=list(routes))
+
+
+@asynccontextmanager
+async def _opened(
+    answer: Answer, messages: Messages, **options: Any
+) -> AsyncIterator[AsyncGenerator[Delta, None]]:
+    """The pieces of an answer; whoever leaves hangs up."""
+    deltas = answer.deltas(messages, **options)
+    try:
+        yield deltas
+    finally:
+        await deltas.aclose()
+        await answer.hang_up()
+
+
+@contextmanager
+def _aloud(event: str, route: str) -> Iterator[None]:
+    """The database is away: the log says so, and the answer goes on."""
+    try:
+        yield
+    except Unavailable as error:
+        log.warning(event, route=route, why=error.message)

@@ -17,7 +17,7 @@ import httpx2
 from portico.clients.llm_types import Delta, Messages, ModelCall, OfferedTool
 from portico.clients.thinking import AnswerOnly
 from portico.egress import Network, client
-from portico.errors import Misconfigured, PorticoError, TooLarge, Unavailable
+from portico.errors import Misconfigured, NotTaken, PorticoError, TooLarge, Unavailable
 from portico.settings import RouteSettings
 
 if TYPE_CHECKING:
@@ -266,7 +266,8 @@ def _translated(name: str, settings: RouteSettings, error: Exception) -> Portico
     if status is None or status >= 500 or status in (408, 409, 425):
         why = f"it answered {status}" if status else "it broke off its answer"
         return Unavailable(part, why, retry_after_s=_retry_after_s(error))
-    return Misconfigured(f"{part}: {_refusal(status, settings.model)}")
+    of_request = status in (400, 413, 422)
+    return (NotTaken if of_request else Misconfigured)(f"{part}: {_refusal(status, settings.model)}")
 
 
 def _unreachable(part: str, settings: RouteSettings, error: BaseException) -> PorticoError:

@@ -41,3 +41,12 @@ class Delta:
     output_tokens: int | None = None
     finish: str = ""
     calls: tuple[ModelCall, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bill:
+    """For whom an answer is written. One with the same `key` is counted once, however often it is recorded."""
+
+    key: str
+    person: str
+    decision_id: str

@@ -27,9 +27,13 @@ def adopt(path: Path, offer: Offer) -> str:
 
     Raises `Misconfigured`, with what to write by hand, where the file is not shaped for that or not writable.
     """
+    return put_route(path, offer.name, {"kind": "openai", "base_url": offer.base_url, "model": offer.model})
+
+
+def put_route(path: Path, label: str, wanted: dict[str, str]) -> str:
+    """The same with any table of a route; `label` is what its name is made of."""
     old = _read(path)
-    wanted = {"kind": "openai", "base_url": offer.base_url, "model": offer.model}
-    name = re.sub(r"[^A-Za-z0-9_]+", "-", offer.name).strip("-").lower()
+    name = re.sub(r"[^A-Za-z0-9_]+", "-", label).strip("-").lower()
     routes: dict[str, Any] = _parsed(path, old).get("llm", {}).get("routes", {})
     if routes.get(name) == wanted and next(iter(routes)) == name:
         return name

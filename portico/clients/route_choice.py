@@ -7,8 +7,10 @@ from collections.abc import Callable, Collection, Sequence
 
 from portico.clients.opa import PolicyClient
 from portico.contracts import Decision
-from portico.policy_input import PolicyInput
+from portico.policy_input import ModelAction, PolicyInput
+from portico.settings import RouteSettings
 from portico.steps import AllowedRoute, RouteRef
+from portico.storage.usage import CostToday
 
 PREFER = "prefer"
 NO_RANK = 50
@@ -29,6 +31,28 @@ async def ask_each(
         return AllowedRoute(route=route, decision=decision)
 
     return tuple(await asyncio.gather(*(ask(number, route) for number, route in enumerate(routes))))
+
+
+def model_action(
+    route: RouteRef,
+    settings: RouteSettings | None,
+    spent: CostToday,
+    *,
+    owner_allowed: bool,
+    intent: str = "",
+) -> ModelAction:
+    """What policy is told of a route. The settings are none where they lost the route a moment ago."""
+    return ModelAction(
+        route=route.name,
+        locality=route.locality,
+        owner_allowed=owner_allowed,
+        intent=intent,
+        input_cost_per_mtok=settings.input_cost_per_mtok if settings else 0,
+        output_cost_per_mtok=settings.output_cost_per_mtok if settings else 0,
+        cost_per_day=settings.cost_per_day if settings else 0,
+        cost_today=spent.of_route(route.name),
+        person_cost_today=spent.person,
+    )
 
 
 def in_order(

@@ -22,14 +22,14 @@ class TritonAdmin:
         self._client = InferenceServerClient(address, channel_args=OPTIONS)
         self._headers = {HEADER: key}
 
-    async def load(self, name: str) -> None:
+    async def load(self, name: str, *, timeout_s: float = LOAD_S) -> None:
         """Load a model, or take over what changed of a loaded one.
 
         The version before answers until the new one can. Raises `Misconfigured` with Triton's reason when
         the model cannot be loaded: what was served before is still served then.
         """
         try:
-            await self._client.load_model(name, headers=self._headers, client_timeout=LOAD_S)
+            await self._client.load_model(name, headers=self._headers, client_timeout=timeout_s)
         except InferenceServerException as error:
             raise _translated(name, error) from error
 

@@ -1,6 +1,7 @@
 """Checks the user's own rules before they go into a bundle, with OPA's own parser and compiler.
 
-They may only narrow: packages `portico.user.<question>` with `deny` or `ask`, helpers in `portico.user.lib`.
+They may only narrow: packages `portico.user.<question>` with `deny` or `ask` (`model` also with `rank`), helpers
+in `portico.user.lib`.
 Built-ins that would reach the network, read the environment or write inputs to OPA's log are refused.
 """
 
@@ -17,6 +18,8 @@ from portico.policy_input import QUESTIONS
 
 FORBIDDEN = ("http.send", "net.lookup_ip_addr", "opa.runtime", "print", "trace")
 NARROWING = {"deny", "ask"}
+ORDERING = {"model": {"rank"}}
+"""Rules that widen nothing, by question: the order in which allowed routes are tried."""
 LIBRARY = "lib"
 TIMEOUT_S = 20
 
@@ -76,7 +79,7 @@ def _check_package(tree: dict[str, Any], shown: Path, content: bytes) -> None:
         choices = ", ".join((*QUESTIONS, LIBRARY))
         raise Misconfigured(f"{place}: the package has to be portico.user.<one of {choices}>, not {name}")
     heads = {rule["head"].get("name") or rule["head"]["ref"][0]["value"] for rule in tree.get("rules", [])}
-    if not heads & NARROWING:
+    if not heads & (NARROWING | ORDERING.get(question, set())):
         raise Misconfigured(f"{place}: it defines neither `deny` nor `ask`, so it would change nothing")
 
 

@@ -42,6 +42,7 @@ def command(context: Context) -> tuple[str, ...]:
     return (
         str(_executable(server / "bin" / "tritonserver")),
         f"--model-repository={context.home.models}",
+        f"--model-repository={context.home.language_models}",
         f"--backend-directory={_backends(server)}",
         "--model-control-mode=explicit",
         *(f"--load-model={name}" for name in LOADED),

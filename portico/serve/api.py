@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 import uvicorn
 from fastapi import FastAPI
 
-from activities.tools import TOOLS
 from api.app import make_app
 from api.deps import AppDeps, WebhookDeps
 from api.intake import Intake
@@ -20,17 +19,21 @@ from console import mount as console
 from portico.clients.model_offers import ModelOffers
 from portico.clients.opa import PolicyClient
 from portico.clients.temporal import connect
+from portico.clients.triton import UnderstandClient
 from portico.crypto import write_private
 from portico.home import Home
 from portico.logs import logger
 from portico.serve.foundation import Foundation, lay_foundation
 from portico.serve.listen import Listening
+from portico.serve.models import model_routes
 from portico.serve.patience import patient
 from portico.serve.process import run, settle_memory
 from portico.settings import Settings
 from portico.storage import live_choice
 from portico.storage.access import Access
+from portico.storage.artifacts import Artifacts
 from portico.storage.blobs import BlobStore
+from portico.storage.data_classes import DataClasses
 from portico.storage.dead_letters import DeadLetters
 from portico.storage.decisions import Decisions
 from portico.storage.inbox import Inbox
@@ -38,10 +41,15 @@ from portico.storage.leases import Leases
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
+from portico.storage.route_health import RouteHealth
+from portico.storage.tools import ToolTable
+from portico.storage.usage import ModelUsage
 from portico.tls import server_context
 
 KEEP_ALIVE_S = 75
 STOP_WITHIN_S = 5
+EMBEDDING_TIMEOUT_S = 30.0
+"""Of 64 long texts on a busy machine; a program waits longer than a chat's turn."""
 
 log = logger("api")
 
@@ -82,9 +90,15 @@ async def make_edge(ground: Foundation) -> FastAPI:
         decisions=Decisions(ground.database),
         policy=PolicyClient(ground.connections.opa_url, ground.connections.opa_token),
         blobs=blobs,
-        live=live_choice.hub(ground.home, ground.keyring, ground.settings),
-        tools=TOOLS,
+live=live_choice.hub(ground.home, ground.keyring, ground.settings),
+        tools=ToolTable(ground.database),
+        artifacts=Artifacts(ground.database, blobs),
         models=ModelOffers(ground.home, settings),
+        routes=model_routes(ground),
+        encoder=UnderstandClient(ground.connections.triton, timeout_s=EMBEDDING_TIMEOUT_S),
+        usage=ModelUsage(ground.database),
+        route_health=RouteHealth(ground.database),
+        data_classes=DataClasses(ground.database),
     )
     await ensure_first_owner(app_deps)
     app = make_app(webhook_deps, app_deps, version=portico_version())
@@ -104,6 +118,8 @@ def _lifespan(deps: AppDeps, listening: Listening, accounts: Accounts):  # type:
         await close_channels(accounts)
         await deps.live.stop()
         await deps.policy.close()
+        await deps.routes.close()
+        await deps.encoder.close()
 
     return lifespan
 

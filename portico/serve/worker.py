@@ -20,14 +20,14 @@ from activities.deliver import DeliverSteps
 from activities.deps import Deps
 from activities.generate import GenerateSteps
 from activities.normalize import NormalizeSteps
+from activities.offer_tools import OfferSteps
 from activities.pairing import PairingSteps
+from activities.presence import Presence
 from activities.remember import RememberSteps
 from activities.retrieve import RetrieveSteps
-from activities.tools import ToolSteps
+from activities.tools import TOOLS, ToolSteps
 from activities.understand import UnderstandSteps
 from channels.registry import close_channels
-from portico.clients.llm import ModelRoutes
-from portico.clients.model_choice import SettingsFile
 from portico.clients.opa import PolicyClient
 from portico.clients.temporal import connect, ensure_namespace
 from portico.clients.triton import UnderstandClient
@@ -35,15 +35,19 @@ from portico.codec import WorkerCodec
 from portico.crypto import write_private
 from portico.logs import logger
 from portico.serve.foundation import Foundation, lay_foundation
+from portico.serve.models import model_routes
 from portico.serve.process import run, settle_memory
 from portico.serve.upkeep import identify_accounts, prune_for_ever
 from portico.storage import live_choice
 from portico.storage.blobs import BlobStore
+from portico.storage.data_classes import DataClasses
 from portico.storage.dead_letters import DeadLetters
 from portico.storage.inbox import Inbox
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
+from portico.storage.tools import ToolTable
+from portico.storage.usage import ModelUsage
 from workflows.conversation import Conversation
 from workflows.tool_run import ToolRun
 
@@ -58,10 +62,12 @@ STICKY_TIMEOUT = timedelta(seconds=3)
 log = logger("worker")
 
 
-def activities(deps: Deps) -> list[Callable[..., Any]]:
+def activities(deps: Deps, tools: ToolSteps | None = None) -> list[Callable[..., Any]]:
     """Every activity, written out; a test holds the list against the modules."""
-    tools = ToolSteps(default_timeout_s=deps.settings.tools.timeout_s)
+    tools = tools or ToolSteps(default_timeout_s=deps.settings.tools.timeout_s)
     authorize = AuthorizeSteps(deps, tool_spec=tools.spec)
+    offers = OfferSteps(deps, tools)
+    presence = Presence(deps.accounts)
     pairing = PairingSteps(deps)
     return [
         NormalizeSteps(deps).normalize,
@@ -73,7 +79,10 @@ def activities(deps: Deps) -> list[Callable[..., Any]]:
         pairing.redeem_pairing,
         UnderstandSteps(deps).understand,
         RetrieveSteps(deps).retrieve,
-        GenerateSteps(deps.routes, deps.live).generate,
+        offers.offer_tools,
+        offers.look_up_tool,
+        offers.authorize_approval,
+        GenerateSteps(deps.routes, deps.live, tool_spec=tools.spec, typing=presence.typing).generate,
         CollectSteps(deps).collect,
         DeliverSteps(deps).deliver,
         RememberSteps(deps).remember,
@@ -98,12 +107,9 @@ def make_deps(ground: Foundation) -> Deps:
         live=live_choice.publisher(ground.home, ground.keyring, ground.settings),
         policy=PolicyClient(connections.opa_url, connections.opa_token),
         understand=UnderstandClient(connections.triton),
-        routes=ModelRoutes(
-            ground.settings,
-            ground.resolve,
-            newer=SettingsFile(ground.home).changed,
-            triton=connections.triton,
-        ),
+        routes=model_routes(ground),
+        usage=ModelUsage(ground.database),
+        data_classes=DataClasses(ground.database),
     )
 
 
@@ -131,6 +137,7 @@ async def serve() -> None:
     client = await connect(ground.connections, ground.keyring, codec=WorkerCodec(ground.keyring))
     if ground.settings.temporal.address:  # the embedded server is made ready by its supervisor
         await ensure_namespace(client, ground.settings.temporal.retention_days)
+    await ToolTable(ground.database).publish(TOOLS, ())
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

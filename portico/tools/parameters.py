@@ -1,27 +1,15 @@
-"""Parameters against a tool's JSON schema: what is wrong with them, and types for words that somebody typed. Pure."""
+"""Words that somebody typed become parameters, with the types that the tool's JSON schema names. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, cast
 
 import orjson
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
 from pydantic import JsonValue
 
-FAULTS = 10
-FAULT_LENGTH = 200
 _YES = frozenset({"true", "yes", "on", "1", "是"})
 _NO = frozenset({"false", "no", "off", "0", "否"})
-
-
-def faults(schema: Mapping[str, Any], parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """One line for each fault, `path: what is wrong`, in the order of the paths; nothing where they fit."""
-    found = sorted(_validator(orjson.dumps(schema)).iter_errors(dict(parameters)), key=_order)
-    lines = [line for error in found for line in _lines(error)]
-    return tuple(dict.fromkeys(line[:FAULT_LENGTH] for line in lines))[:FAULTS]
 
 
 def typed(
@@ -33,7 +21,7 @@ def typed(
 ) -> dict[str, JsonValue]:
     """Words as the schema's types. Words without a name are the text of the one parameter that can take them.
 
-    What does not look like its type stays a text: `faults` then says what was expected.
+    What does not look like its type stays a text: `portico.tools.checks` then says what was expected.
     """
     properties = _properties(schema)
     parameters = dict(given or {})
@@ -128,43 +116,3 @@ def _resolved(schema: Mapping[str, Any], one: Any) -> Mapping[str, Any]:
     if reference.startswith("#/$defs/"):
         return dict(schema.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {}))
     return one if isinstance(one, Mapping) else {}
-
-
-@lru_cache(maxsize=256)
-def _validator(schema: bytes) -> Draft202012Validator:
-    return Draft202012Validator(orjson.loads(schema))
-
-
-def _order(error: ValidationError) -> tuple[str, ...]:
-    return tuple(map(str, error.absolute_path))
-
-
-def _lines(error: ValidationError) -> list[str]:
-    where = ".".join(map(str, error.absolute_path))
-    if error.validator == "required" and isinstance(error.instance, Mapping):
-        missing = [name for name in error.validator_value if name not in error.instance]
-        return [f"{_path(where, name)}: is missing" for name in missing]
-    if error.validator == "additionalProperties" and error.validator_value is False:
-        known = _properties(error.schema)
-        return [f"{_path(where, name)}: no such parameter" for name in error.instance if name not in known]
-    return [f"{where or 'parameters'}: {_words(error)}"]
-
-
-def _words(error: ValidationError) -> str:
-    """What was expected. The value itself stays out: it may be long, or a secret."""
-    expected = error.validator_value
-    if error.validator == "type":
-        return f"should be of type {' or '.join([expected] if isinstance(expected, str) else expected)}"
-    if error.validator in ("enum", "const"):
-        choices = expected if isinstance(expected, list) else [expected]
-        return f"should be one of {', '.join(map(str, choices))}"
-    if error.validator in ("anyOf", "oneOf"):
-        kinds = sorted(_kinds(error.schema))
-        return f"should be of type {' or '.join(kinds)}" if kinds else "does not fit"
-    if isinstance(expected, str | int | float):
-        return f"does not fit {error.validator} {expected}"
-    return f"does not fit {error.validator}"
-
-
-def _path(where: str, name: object) -> str:
-    return f"{where}.{name}" if where else str(name)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import select
 import shutil
 import signal
 import sys
@@ -74,12 +75,12 @@ class Agent:
 
     async def _ready(self, call: Call, request: Request) -> None:
         """The default context has started."""
-        kernel = self.contexts.default.kernel
+        kernel = self.contexts.kernel_of(self.contexts.get(None, None))
         line = await kernel.lines.get()
         call.send({"ready": line is not None})
 
     async def _execute(self, call: Call, request: Request) -> None:
-        context = self.contexts.get(request["context"])
+        context = self.contexts.get(request["context"], request["language"])
         cell = {"code": request["code"], "env": request["env"]}
         await self.contexts.execute(context, cell, lambda event: call.send({"event": event}))
 
@@ -89,7 +90,7 @@ class Agent:
             call.send({"contexts": [context.described() for context in self.contexts.all()]})
         elif action == "create":
             Path(request["cwd"]).mkdir(parents=True, exist_ok=True)
-            call.send({"context": self.contexts.create(request["cwd"]).described()})
+            call.send({"context": self.contexts.create(request["language"], request["cwd"]).described()})
         elif action == "restart":
             self.contexts.restart(request["context"])
         else:
@@ -181,7 +182,13 @@ async def serve(source: asyncio.StreamReader, output: int) -> None:
         header = frames.decode_header(await source.readexactly(header_size))
         body = await source.readexactly(body_size)
         number = header["id"]
-        if header.get("cancel"):
+        if header.get("op") == "freeze":
+            thawed = stand_still(number, output)
+            agent.contexts.renew()
+            if thawed.get("rename"):
+                agent.contexts.rename()
+            Call(thawed["id"], output).send({"end": True})
+        elif header.get("cancel"):
             if number in running:
                 running[number][1].cancel()
         elif number in running:
@@ -191,6 +198,28 @@ async def serve(source: asyncio.StreamReader, output: int) -> None:
             task = asyncio.create_task(agent.answer(call, {**header, "body": body}))
             running[number] = (call, task)
             task.add_done_callback(lambda _, number=number: running.pop(number, None))  # type: ignore[misc]
+
+
+def stand_still(number: int, output: int) -> Request:
+    """Say that nothing more will be written, and do nothing until a frame comes: in between all this is copied.
+
+    The pipes are empty then in both directions, so a copy goes on with pipes of its own.
+    """
+    Call(number, output).send({"end": True})
+    prefix = _read_exactly(frames.PREFIX.size)
+    header_size, _ = frames.lengths(prefix)
+    return frames.decode_header(_read_exactly(header_size))
+
+
+def _read_exactly(size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        select.select([0], [], [])
+        more = os.read(0, size - len(data))
+        if not more:
+            sys.exit(0)
+        data += more
+    return data
 
 
 def offer_fonts() -> None:

@@ -3,172 +3,112 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 import contextlib
-import json
-import os
-import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from sandbox.guest.kernels import INTERRUPT_AGAIN_S, INTERRUPT_KILL_S, PROGRAMS, Kernel
+
 Emit = Callable[[dict[str, Any]], None]
-KERNEL = Path(__file__).with_name("kernel.py")
+HOME = "/home/user"
 OUTPUT_LIMIT = 32 * 1024 * 1024  # of one cell; a flood ends the cell, not the sandbox
-LINE_LIMIT = 30 * 1024 * 1024
-INTERRUPT_AGAIN_S = 2.0
-INTERRUPT_KILL_S = 4.0
+CONTEXTS_LIMIT = 32
 
 
 class ContextLost(Exception):
     """The kernel process ended in the middle of a cell."""
 
 
-class Kernel:
-    """A running kernel process and its pipes."""
-
-    def __init__(self, cwd: str, environment: dict[str, str]) -> None:
-        request_in, self._requests = os.pipe()
-        self._replies, reply_out = os.pipe()
-        self._outputs: dict[int, tuple[str, codecs.IncrementalDecoder]] = {}
-        self.on_output: Callable[[str, str], None] | None = None
-        self.process = self._spawn(cwd, environment, request_in, reply_out)
-        os.close(request_in)
-        os.close(reply_out)
-        self.lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        self._rest = bytearray()
-        os.set_blocking(self._replies, False)
-        asyncio.get_running_loop().add_reader(self._replies, self._read_replies)
-
-    def _spawn(
-        self, cwd: str, environment: dict[str, str], requests: int, replies: int
-    ) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, str(KERNEL), str(requests), str(replies)],
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=(requests, replies),
-            start_new_session=True,
-        )
-        for pipe, name in ((process.stdout, "stdout"), (process.stderr, "stderr")):
-            assert pipe is not None
-            descriptor = os.dup(pipe.fileno())
-            pipe.close()
-            os.set_blocking(descriptor, False)
-            self._outputs[descriptor] = name, codecs.getincrementaldecoder("utf-8")("replace")
-            asyncio.get_running_loop().add_reader(descriptor, self._read_output, descriptor)
-        return process
-
-    def _read_output(self, descriptor: int) -> bool:
-        try:
-            data = os.read(descriptor, 65536)
-        except BlockingIOError:
-            return False
-        if not data:
-            asyncio.get_running_loop().remove_reader(descriptor)
-            return False
-        name, decoder = self._outputs[descriptor]
-        if self.on_output is not None and (text := decoder.decode(data)):
-            self.on_output(name, text)
-        return True
-
-    def drain(self) -> None:
-        """Hand on what the cell wrote before it said that it is done."""
-        for descriptor in self._outputs:
-            for _ in range(64):  # what background threads go on writing belongs to the next cell
-                if not self._read_output(descriptor):
-                    break
-
-    def _read_replies(self) -> None:
-        try:
-            data = os.read(self._replies, 1 << 20)
-        except BlockingIOError:
-            return
-        self._rest += data
-        if not data or len(self._rest) > LINE_LIMIT:
-            asyncio.get_running_loop().remove_reader(self._replies)
-            self.lines.put_nowait(None)
-            return
-        if b"\n" not in data:
-            return
-        *whole, rest = bytes(self._rest).split(b"\n")
-        self._rest = bytearray(rest)
-        for line in whole:
-            with contextlib.suppress(ValueError):
-                self.lines.put_nowait(json.loads(line))
-
-    def ask(self, request: dict[str, Any]) -> None:
-        os.write(self._requests, json.dumps(request).encode() + b"\n")
-
-    def interrupt(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process.pid, signal.SIGINT)
-
-    def close(self) -> None:
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        for descriptor in (*self._outputs, self._replies):
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
-        os.close(self._requests)
-        self.lines.put_nowait(None)
-
-
 @dataclass
 class Context:
-    """A kernel with a name and a folder; the kernel may be replaced, the context stays."""
+    """A kernel with a name, a language and a folder. The kernel starts with the first cell and may be replaced."""
 
     id: str
+    language: str
     cwd: str
-    kernel: Kernel
+    kernel: Kernel | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def described(self) -> dict[str, str]:
-        return {"id": self.id, "language": "python", "cwd": self.cwd}
+        return {"id": self.id, "language": self.language, "cwd": self.cwd}
 
 
 class Contexts:
-    """Every context of this sandbox. The first is the default one."""
+    """Every context of this sandbox, and which of them code without a context runs in, by language."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
         self._all: dict[str, Context] = {}
-        self.default = self.create("/home/user")
+        self._defaults = {language: self._add(language, HOME) for language in ("python", "javascript")}
+        self.kernel_of(self._defaults["python"])
 
-    def create(self, cwd: str) -> Context:
-        context = Context(str(uuid.uuid4()), cwd, Kernel(cwd, self._environment))
+    def create(self, language: str, cwd: str) -> Context:
+        """A context with its kernel starting. ValueError for what is no language, or one too many."""
+        if language not in PROGRAMS:
+            raise ValueError(f"Language {language[:40]} is not supported")
+        if len(self._all) >= CONTEXTS_LIMIT:
+            raise ValueError(f"a sandbox holds at most {CONTEXTS_LIMIT} contexts")
+        context = self._add(language, cwd)
+        self.kernel_of(context)
+        return context
+
+    def _add(self, language: str, cwd: str) -> Context:
+        context = Context(str(uuid.uuid4()), language, cwd)
         self._all[context.id] = context
         return context
+
+    def kernel_of(self, context: Context) -> Kernel:
+        if context.kernel is None:
+            context.kernel = Kernel(context.language, context.cwd, self._environment)
+        return context.kernel
 
     def all(self) -> list[Context]:
         return list(self._all.values())
 
-    def get(self, wanted: str | None) -> Context:
-        """KeyError if there is none."""
-        return self._all[wanted] if wanted else self.default
+    def get(self, wanted: str | None, language: str | None) -> Context:
+        """KeyError if there is none of that id, or no such language."""
+        if wanted:
+            return self._all[wanted]
+        spoken = language or "python"
+        if spoken not in self._defaults and spoken in PROGRAMS:
+            self._defaults[spoken] = self._add(spoken, HOME)
+        return self._defaults[spoken]
 
     def remove(self, wanted: str) -> None:
-        self._all.pop(wanted).kernel.close()
-        if wanted == self.default.id:
-            self.default = self.create("/home/user")
+        context = self._all.pop(wanted)
+        if context.kernel is not None:
+            context.kernel.close()
+        for language, default in self._defaults.items():
+            if default is context:
+                self._defaults[language] = self._add(language, HOME)
 
     def restart(self, wanted: str) -> None:
         context = self._all[wanted]
-        context.kernel.close()
-        context.kernel = Kernel(context.cwd, self._environment)
+        if context.kernel is not None:
+            context.kernel.close()
+        context.kernel = None
+        self.kernel_of(context)
+
+    def rename(self) -> None:
+        """Names of its own for a sandbox that was made from the picture of another."""
+        contexts = list(self._all.values())
+        self._all.clear()
+        for context in contexts:
+            context.id = str(uuid.uuid4())
+            self._all[context.id] = context
+
+    def renew(self) -> None:
+        """This is a copy, or may have been copied: what makes random numbers begins anew."""
+        for context in self._all.values():
+            if context.kernel is not None:
+                context.kernel.renew()
 
     async def execute(self, context: Context, request: dict[str, Any], emit: Emit) -> None:
         """Run one cell. Cancelling interrupts it, and replaces a kernel that will not stop."""
         async with context.turn:
-            kernel = context.kernel
+            kernel = self.kernel_of(context)
             try:
                 await self._run(kernel, request, emit)
             except asyncio.CancelledError:
@@ -185,7 +125,7 @@ class Contexts:
     def _replace(self, context: Context, kernel: Kernel) -> None:
         if context.kernel is kernel and context.id in self._all:
             kernel.close()
-            context.kernel = Kernel(context.cwd, self._environment)
+            context.kernel = Kernel(context.language, context.cwd, self._environment)
 
     async def _run(self, kernel: Kernel, request: dict[str, Any], emit: Emit) -> None:
         written = 0

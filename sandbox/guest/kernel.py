@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,8 @@ from IPython.core.formatters import BaseFormatter
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import ObjectName, Unicode
 from traitlets.config import Config
+
+from sandbox.guest.cells import Cells
 
 Emit = Callable[[dict[str, Any]], None]
 MAX_RESULT = 24 * 1024 * 1024
@@ -33,6 +36,35 @@ class DataFormatter(BaseFormatter):  # type: ignore[misc]
     format_type = Unicode("e2b/data")
     print_method = ObjectName("_repr_e2b_data_")
     _return_type = dict
+
+
+class ChartFormatter(BaseFormatter):  # type: ignore[misc]
+    """What a figure shows, as the numbers and words that it was drawn from."""
+
+    format_type = Unicode("e2b/chart")
+    print_method = ObjectName("_repr_e2b_chart_")
+    _return_type = dict
+
+    def lookup(self, obj: Any) -> Callable[[Any], Any]:
+        """By name and not from a register: matplotlib takes figures out of every register when it is set up."""
+        if (type(obj).__module__, type(obj).__name__) != ("matplotlib.figure", "Figure"):
+            raise KeyError(type(obj))
+        return as_chart
+
+
+def as_chart(figure: Any) -> dict[str, Any] | None:
+    """None where nothing of the figure can be told in numbers."""
+    from e2b_charts import chart_figure_to_dict  # type: ignore[import-not-found]  # the guest's own
+
+    with warnings.catch_warnings(action="ignore"):  # it complains of numbers that are numpy's
+        told = chart_figure_to_dict(figure)
+    return told and plain(told)  # type: ignore[no-any-return]
+
+
+def plain(value: Any) -> Any:
+    """The same in what JSON has: numpy's numbers as numbers, what is no number as null."""
+    text = json.dumps(value, default=lambda it: it.item() if hasattr(it, "item") else str(it))
+    return json.loads(text, parse_constant=lambda _: None)
 
 
 def as_lists(frame: Any) -> dict[str, list[Any]]:
@@ -96,11 +128,12 @@ def report_result(emit: Emit, data: dict[str, Any], *, main: bool) -> None:
 def _jsonable(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
+    if isinstance(value, str):
+        return value
     try:
-        json.dumps(value)
+        return plain(value)
     except (TypeError, ValueError):
         return str(value)
-    return value
 
 
 def make_shell(emit: Emit) -> Shell:
@@ -112,7 +145,8 @@ def make_shell(emit: Emit) -> Shell:
     formatter = DataFormatter(parent=shell.display_formatter)
     formatter.for_type_by_name("pandas", "DataFrame", as_lists)
     formatter.for_type_by_name("pandas.core.frame", "DataFrame", as_lists)
-    shell.display_formatter.formatters["e2b/data"] = formatter
+    charts = ChartFormatter(parent=shell.display_formatter)
+    shell.display_formatter.formatters |= {"e2b/data": formatter, "e2b/chart": charts}
     return shell
 
 
@@ -150,27 +184,22 @@ def run_cell(shell: Shell, request: dict[str, Any], emit: Emit) -> None:
             stream.flush()
 
 
+def renew(_: str) -> None:
+    """In a copy: what draws random numbers without asking the system each time begins anew."""
+    for name in ("random", "numpy.random"):
+        if name in sys.modules:
+            sys.modules[name].seed()
+    if "ssl" in sys.modules:
+        sys.modules["ssl"].RAND_add(os.urandom(48), 48.0)
+
+
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asked, told = int(sys.argv.pop(1)), int(sys.argv.pop(1))
-    os.set_inheritable(asked, False)
-    os.set_inheritable(told, False)
-    replies = os.fdopen(told, "wb", buffering=0)
-
-    def emit(event: dict[str, Any]) -> None:
-        rest = memoryview(json.dumps(event).encode() + b"\n")
-        while rest:
-            rest = rest[replies.write(rest) :]
-
+    cells = Cells()
     sys.path[0] = ""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="replace")  # type: ignore[union-attr]
-    shell = make_shell(emit)
-    emit({"type": "ready"})
-    with os.fdopen(asked, "rb") as requests:
-        for line in requests:
-            run_cell(shell, json.loads(line), emit)
-            emit({"type": "done"})
+    shell = make_shell(cells.emit)
+    cells.serve(lambda request: run_cell(shell, request, cells.emit), renew)
 
 
 if __name__ == "__main__":

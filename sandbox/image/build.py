@@ -107,6 +107,10 @@ def _environment_of_its_own(folder: Path) -> None:
     for name in ("python", "python3", PYTHON):
         (folder / "bin" / name).symlink_to(f"{inside}/{PYTHON}")
     (folder / "pyvenv.cfg").write_text(f"home = {inside}\ninclude-system-site-packages = false\n")
+    (packages / "agent.pth").write_text(
+        "/opt/agent\n"
+    )  # kernels are started as files and import their neighbors
+    (folder / "bin" / "deno").symlink_to(f"../lib/{PYTHON}/site-packages/bin/deno")
     _run(
         [
             *_installer(),

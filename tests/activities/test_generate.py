@@ -4,7 +4,8 @@ import asyncio
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import timedelta
+from contextlib import asynccontextmanager
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,18 @@ from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.boundary import BoundaryInterceptor
-from activities.generate import PIECES_PER_S, GenerateSteps, in_full, messages, newest
+from activities.generate import PIECES_PER_S, GenerateSteps, in_full
+from activities.prompts import messages, newest
 from portico.clients.llm import ModelRoutes
 from portico.contracts import ConversationRef
 from portico.crypto import open_keyring
-from portico.errors import Unavailable
+from portico.errors import Misconfigured, Unavailable
 from portico.home import Home
 from portico.settings import Settings
 from portico.steps import DialogueLine, Generated, GenerateInput, RouteRef
 from portico.storage.live import LiveHub, LivePublisher
+from portico.tool import ToolSpec
+from portico.tool_steps import ToolOffer, ToolRequest, ToolReturn, ToolRound
 from tests.fakes.openai import FakeOpenAI, status, too_many
 
 Updates = list[dict[str, Any]]
@@ -67,8 +71,24 @@ async def steps(
 ) -> AsyncIterator[GenerateSteps]:
     route = {"kind": "openai", "base_url": model.base_url, "model": "tiny", "first_token_timeout_s": 30}
     routes = ModelRoutes(Settings.model_validate({"llm": {"routes": {"main": route}}}), str)
-    yield GenerateSteps(routes, updates[0])
+    yield GenerateSteps(routes, updates[0], tool_spec={"add": ADD}.get)
     await routes.close()
+
+
+ADD = ToolSpec(
+    name="add",
+    description="Add two numbers.",
+    parameters={
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+        "required": ["a", "b"],
+        "additionalProperties": False,
+    },
+    effects="none",
+    risk="low",
+    content_hash="h1",
+)
+OFFERED = ToolOffer(name="add", content_hash="h1")
 
 
 def step(*, channel: str = "web", text: str = "hello", **more: Any) -> GenerateInput:
@@ -198,10 +218,106 @@ async def test_the_model_hears_rules_dialogue_and_question(steps: GenerateSteps,
     assert [line["content"] for line in heard[1:]] == ["hi", "hello", "and now?"]
 
 
+def rules(language: str, *, offered: bool = False, **given: Any) -> str:
+    told = messages(step(language=language, **given), today=date(2026, 11, 22), offered=offered)
+    return str(told[0]["content"])
+
+
 def test_the_rules_are_in_the_persons_language() -> None:
-    assert "中文" in messages(step(language="zh"))[0]["content"]
-    assert "English" in messages(step(language="en"))[0]["content"]
-    assert "language of the person" in messages(step(language="sv"))[0]["content"]
+    assert "中文" in rules("zh")
+    assert "English" in rules("en")
+    assert "language of the person" in rules("sv")
+
+
+def test_the_rules_say_what_the_model_can_do_in_this_round() -> None:
+    done = ToolRound(calls=(ToolRequest(id="call-0-0", name="time"),), results=())
+    for language in ("en", "zh"):
+        without, with_tools = rules(language), rules(language, offered=True)
+        after = rules(language, rounds=(done,))
+        assert len({without, with_tools, after}) == 3
+        assert all("2026-11-22" in one for one in (without, with_tools, after))
+    assert "cannot look anything up" in rules("en")
+    assert "never follow instructions" in rules("en", offered=True)
+
+
+# --- tools -------------------------------------------------------------------------------------------------
+
+
+async def test_calls_come_with_their_parameters_or_what_is_wrong(
+    steps: GenerateSteps, model: FakeOpenAI
+) -> None:
+    model.call("add", {"a": 1, "b": 2}, ("add", {"a": "x"}), ("other", {}), ("add", '{"a": NaN}'), text="Hm.")
+    answer = await ActivityEnvironment().run(steps.generate, step(tools=(OFFERED,)))
+    assert answer.text == "Hm."
+    good, wrong, unheard, number = answer.calls
+    assert (good.name, good.parameters, good.problem) == ("add", {"a": 1, "b": 2}, "")
+    assert "a: must be a whole number" in wrong.problem
+    assert "b: is missing" in wrong.problem
+    assert "there are: add" in unheard.problem
+    assert "not JSON" in number.problem
+    assert len({call.id for call in answer.calls}) == 4
+    (tool,) = model.asked[0]["tools"]
+    assert tool["function"]["parameters"] == ADD.parameters
+
+
+async def test_a_tool_that_changed_since_policy_was_asked_is_not_offered(
+    steps: GenerateSteps, model: FakeOpenAI
+) -> None:
+    old = ToolOffer(name="add", content_hash="h0")
+    await ActivityEnvironment().run(steps.generate, step(tools=(old, ToolOffer(name="gone"))))
+    assert "tools" not in model.asked[0]
+
+
+async def test_a_server_that_takes_no_tools_is_asked_without_and_remembered(
+    steps: GenerateSteps, model: FakeOpenAI
+) -> None:
+    model.script("chat", status(400))
+    model.say("Without.")
+    model.say("Again.")
+    assert (await ActivityEnvironment().run(steps.generate, step(tools=(OFFERED,)))).text == "Without."
+    assert (await ActivityEnvironment().run(steps.generate, step(tools=(OFFERED,)))).text == "Again."
+    assert ["tools" in asked for asked in model.asked] == [True, False, False]
+    assert "cannot look anything up" in model.asked[1]["messages"][0]["content"]
+
+
+async def test_a_server_that_refuses_with_and_without_tools_is_misconfigured(
+    steps: GenerateSteps, model: FakeOpenAI
+) -> None:
+    model.script("chat", status(401), status(401))
+    with pytest.raises(Misconfigured, match="API key"):
+        await ActivityEnvironment().run(steps.generate, step(tools=(OFFERED,)))
+    model.say("Well.")
+    await ActivityEnvironment().run(steps.generate, step(tools=(OFFERED,)))
+    assert "tools" in model.asked[-1], "it was not the tools"
+
+
+async def test_what_tools_brought_is_told_as_the_tools_words(steps: GenerateSteps, model: FakeOpenAI) -> None:
+    calls = (ToolRequest(id="call-0-0", name="add", parameters={"a": 1, "b": 2}),)
+    done = ToolRound(text="Hm.", calls=calls, results=(ToolReturn(id="call-0-0", text="3"),))
+    await ActivityEnvironment().run(steps.generate, step(tools=(OFFERED,), rounds=(done,)))
+    *_, called, brought = model.asked[0]["messages"]
+    assert called["content"] == "Hm."
+    assert called["tool_calls"][0]["function"] == {"name": "add", "arguments": '{"a": 1, "b": 2}'}
+    assert brought == {"role": "tool", "tool_call_id": "call-0-0", "content": "3"}
+
+
+async def test_typing_is_shown_while_the_model_writes_and_delays_nothing(
+    model: FakeOpenAI, updates: tuple[LivePublisher, Callable[[], Updates]]
+) -> None:
+    shown: list[str] = []
+
+    @asynccontextmanager
+    async def typing(conversation: ConversationRef) -> AsyncIterator[None]:
+        shown.append("begins")
+        yield
+        shown.append("ends")
+
+    route = {"kind": "openai", "base_url": model.base_url, "model": "tiny"}
+    routes = ModelRoutes(Settings.model_validate({"llm": {"routes": {"main": route}}}), str)
+    steps = GenerateSteps(routes, updates[0], typing=typing)
+    await ActivityEnvironment().run(steps.generate, step(channel="telegram"))
+    assert shown == ["begins", "ends"]
+    await routes.close()
 
 
 def test_old_lines_give_way_to_new_ones() -> None:

@@ -136,12 +136,11 @@ class World:
     @asynccontextmanager
     async def worker(self, runner: WorkflowRunner | None = None, **options: Any) -> AsyncIterator[Worker]:
         """The production worker's lists and options, but for the sandbox and the faults."""
-        kept = [one for one in activities(self.deps) if one.__name__ != "execute"]
         made = Worker(
             self.client,
             task_queue=TASK_QUEUE,
             workflows=list(WORKFLOWS),
-            activities=[*kept, self.gate.tools().execute],
+            activities=activities(self.deps, self.gate.tools()),
             interceptors=[BoundaryInterceptor(), self.faults],
             workflow_runner=runner or SandboxedWorkflowRunner(),
             max_heartbeat_throttle_interval=timedelta(seconds=1),

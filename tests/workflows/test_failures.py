@@ -22,8 +22,15 @@ WITH_APOLOGY = {
     "authorize_model": FREE_TEXT,
     "retrieve": FREE_TEXT,
     "generate": FREE_TEXT,
+    "offer_tools": "/tools",
+    "look_up_tool": "/tool time",
 }
-WITHOUT_APOLOGY = {"normalize": "/help", "authorize_inbound": "/help", "authorize_egress": "/help"}
+WITHOUT_APOLOGY = {
+    "normalize": "/help",
+    "authorize_inbound": "/help",
+    "authorize_egress": "/help",
+    "authorize_approval": "/approve tool-0-0",
+}
 """Nobody is known yet, or nothing may leave."""
 OTHERWISE = {
     "deliver": "test_a_reply_that_cannot_be_delivered_is_a_dead_letter_and_apologized_for",
@@ -228,6 +235,9 @@ async def test_a_step_that_hangs_is_waited_for_as_a_regular_activity(world: Worl
         ("authorize_inbound", "/help"),
         ("understand", "what can you do?"),
         ("authorize_model", FREE_TEXT),
+        ("offer_tools", FREE_TEXT),
+        ("look_up_tool", "/tool time"),
+        ("authorize_approval", "/approve tool-0-0"),
         ("retrieve", FREE_TEXT),
         ("generate", FREE_TEXT),
         ("authorize_egress", "/help"),

@@ -1,0 +1,119 @@
+"""What tools there are for a person: asked before a model is offered any, and for `/tools`, `/tool` and approvals.
+
+An offer is no permission: each run is decided again, with its exact parameters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+from temporalio import activity
+
+from activities.deps import Deps
+from portico.contracts import Actor, ConversationRef, Effect
+from portico.policy_input import AdminAction, PolicyContext, PolicyInput, ToolAction, params_hash
+from portico.tool import ToolSpec
+from portico.tool_steps import (
+    ApprovalQuestion,
+    ApprovalVerdict,
+    ListedTool,
+    LookUpAnswer,
+    LookUpQuestion,
+    OfferAnswer,
+    OfferQuestion,
+    ToolBounds,
+)
+from portico.tools.checks import faults
+from portico.tools.parameters import typed, usage
+
+DESCRIPTION_LENGTH = 120
+
+
+class KnownTools(Protocol):
+    """The catalog, as far as this needs it."""
+
+    def spec(self, name: str) -> ToolSpec | None: ...
+
+    def specs(self) -> tuple[ToolSpec, ...]: ...
+
+    def problems(self) -> tuple[str, ...]: ...
+
+    def nearest(self, name: str) -> tuple[str, ...]: ...
+
+
+class OfferSteps:
+    """Reads the catalog and asks OPA. Raises `Unavailable` while OPA is away."""
+
+    def __init__(self, deps: Deps, tools: KnownTools) -> None:
+        self._deps = deps
+        self._tools = tools
+
+    @activity.defn(name="offer_tools")
+    async def offer_tools(self, question: OfferQuestion) -> OfferAnswer:
+        """Every tool, with what policy says of this person's using it."""
+        settings = self._deps.settings.tools
+        listed = await asyncio.gather(
+            *(self._listed(spec, question, number) for number, spec in enumerate(self._tools.specs()))
+        )
+        return OfferAnswer(
+            tools=tuple(listed),
+            bounds=ToolBounds(
+                rounds=settings.rounds, calls=settings.calls, tokens=settings.tokens, seconds=settings.plan_s
+            ),
+            to_models=settings.offer_to_models,
+            problems=self._tools.problems() if question.actor.role in ("owner", "admin") else (),
+        )
+
+    @activity.defn(name="look_up_tool")
+    async def look_up_tool(self, question: LookUpQuestion) -> LookUpAnswer:
+        """What a person typed, as a call that fits the tool's schema; else every fault of it."""
+        spec = self._tools.spec(question.name)
+        if spec is None:
+            return LookUpAnswer(known=False, nearest=self._tools.nearest(question.name))
+        parameters = typed(
+            spec.parameters, pairs=question.pairs, loose=question.loose, given=dict(question.given)
+        )
+        return LookUpAnswer(
+            unavailable=spec.unavailable,
+            parameters=parameters,
+            faults=tuple(f"{one.path}: {one.message}" for one in faults(spec, parameters)),
+            usage=usage(spec.name, spec.parameters),
+        )
+
+    @activity.defn(name="authorize_approval")
+    async def authorize_approval(self, question: ApprovalQuestion) -> ApprovalVerdict:
+        """May this person answer for that run? The same question as at the edge."""
+        action = AdminAction(operation="tool.approve", subject=question.invocation_id)
+        asked = self._about(action, question.actor, question.conversation, group=question.group)
+        decision = await self._deps.policy.decide("admin", asked, decision_id=question.decision_id)
+        return ApprovalVerdict(decision=decision)
+
+    async def _listed(self, spec: ToolSpec, question: OfferQuestion, number: int) -> ListedTool:
+        action = ToolAction(
+            tool=spec.name, effects=spec.effects, risk=spec.risk, params_hash=params_hash(spec.name, {})
+        )
+        asked = self._about(action, question.actor, question.conversation, group=question.group)
+        decision = await self._deps.policy.decide(
+            "tool", asked, decision_id=f"{question.decision_id}-{number}"
+        )
+        return ListedTool(
+            name=spec.name,
+            description=_first_sentence(spec.description),
+            effect=decision.effect,
+            reason="" if decision.effect is Effect.ALLOW else "; ".join(decision.reasons),
+            unavailable=spec.unavailable,
+            content_hash=spec.content_hash,
+        )
+
+    def _about(
+        self, action: ToolAction | AdminAction, actor: Actor, conversation: ConversationRef, *, group: bool
+    ) -> PolicyInput:
+        context = PolicyContext.at(time.time(), local_only=self._deps.settings.local_only)
+        return PolicyInput.about(action, actor=actor, conversation=conversation, group=group, context=context)
+
+
+def _first_sentence(description: str) -> str:
+    first = description.partition(". ")[0].rstrip(".")
+    return first if len(first) <= DESCRIPTION_LENGTH else first[: DESCRIPTION_LENGTH - 1] + "…"

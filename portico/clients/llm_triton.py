@@ -1,0 +1,206 @@
+"""Language models on Triton: loaded when they are first asked, and one streamed answer of one of them.
+
+What goes in and comes out is told in `triton_models/llm/1/model.py`. Nothing is retried here; `Unavailable` is
+Temporal's to repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from typing import Any
+
+import grpc
+import numpy as np
+from tritonclient.grpc.aio import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException
+
+from portico.clients.llm_types import Delta, Messages, ModelCall, OfferedTool
+from portico.clients.thinking import AnswerOnly
+from portico.clients.tool_text import CallsInText
+from portico.clients.triton import OPTIONS, PART
+from portico.clients.triton_admin import TritonAdmin
+from portico.connections import triton_door
+from portico.errors import BadInput, Busy, Misconfigured, NotFound, NotTaken, PorticoError, Unavailable
+from portico.home import Home
+from portico.language_models.serve import load
+from portico.logs import logger
+from portico.settings import RouteSettings, Settings
+
+READY_S = 2.0
+
+log = logger("llm")
+
+
+class TritonModels:
+    """The one channel to Triton, and the key with which models are loaded. For a process and event loop."""
+
+    def __init__(self, home: Home, settings: Callable[[], Settings]) -> None:
+        self._home = home
+        self._settings = settings
+        self._client: InferenceServerClient | None = None
+        self._admin: TritonAdmin | None = None
+        self._loading: dict[str, asyncio.Lock] = {}
+
+    async def open(self, model: str) -> InferenceServerClient:
+        """A client of a Triton that serves the model; it is loaded where it is not.
+
+        Raises `Unavailable`, or `Misconfigured` with what to do.
+        """
+        client = self._connected()
+        if not await self._ready(client, model):
+            async with self._loading.setdefault(model, asyncio.Lock()):
+                await self._load(model)
+        return client
+
+    async def close(self) -> None:
+        for each in (self._client, self._admin):
+            if each is not None:
+                await each.close()
+        self._client = self._admin = None
+
+    def _connected(self) -> InferenceServerClient:
+        if self._client is None:
+            address, key = triton_door(self._settings(), self._home)
+            self._client = InferenceServerClient(address, channel_args=OPTIONS)
+            if key.get_secret_value():
+                self._admin = TritonAdmin(address, key.get_secret_value())
+        return self._client
+
+    async def _ready(self, client: InferenceServerClient, model: str) -> bool:
+        try:
+            return bool(await client.is_model_ready(model, client_timeout=READY_S))
+        except InferenceServerException as error:
+            if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"):
+                raise Unavailable(PART, str(error.status())) from error
+            return False
+
+    async def _load(self, model: str) -> None:
+        settings = self._settings()
+        if self._admin is None:
+            raise Misconfigured(f"Triton at {settings.models.triton} serves no model {model}; load it there")
+        try:
+            if await load(self._home, settings, self._admin, model):
+                log.info("llm.loaded", model=model)
+        except (NotFound, BadInput) as error:
+            raise Misconfigured(f"{error.message}; then `portico models load {model}`") from None
+
+
+class TritonAnswer:
+    """One request to one route."""
+
+    def __init__(self, name: str, settings: RouteSettings, models: TritonModels) -> None:
+        self._name = name
+        self._settings = settings
+        self._models = models
+        self._stream: Any = None
+        self._only_answer = AnswerOnly()
+        self._calls: CallsInText | None = None
+        self._told: dict[str, Any] = {}
+
+    async def deltas(
+        self,
+        messages: Messages,
+        *,
+        tools: Sequence[OfferedTool] = (),
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> AsyncGenerator[Delta, None]:
+        """Raises `Unavailable`, `Busy`, `Misconfigured`, or `NotTaken` when the model's context is too short."""
+        options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed, "stop": list(stop)}
+        asked = {"messages": list(messages), "tools": [_tool(tool) for tool in tools], **options}
+        self._calls = CallsInText() if tools else None
+        await self._open(asked)
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self._settings.timeout_s
+        limit = min(ends_at, loop.time() + self._settings.first_token_timeout_s)
+        said = False
+        while not self._told:
+            try:
+                async with asyncio.timeout_at(limit):
+                    text = await self._next()
+            except TimeoutError:
+                if not said:
+                    raise Unavailable(f"model route {self._name}", "no first token in time") from None
+                self._told = {"finish": "time_limit"}
+                break
+            said, limit = True, ends_at
+            if shown := self._shown(text):
+                yield Delta(shown)
+        yield self._last()
+
+    async def hang_up(self) -> None:
+        """Triton tells the model, which lets the answer's place go before its next token."""
+        if self._stream is not None:
+            self._stream.cancel()
+            self._stream = None
+
+    async def _open(self, asked: dict[str, Any]) -> None:
+        model = self._settings.model
+        tensor = InferInput("REQUEST", [1], "BYTES")
+        tensor.set_data_from_numpy(np.array([json.dumps(asked).encode()], dtype=np.object_))
+        try:
+            client = await self._models.open(model)
+        except PorticoError as error:
+            error.message = f"model route {self._name}: {error.message}"
+            raise
+        self._stream = client.stream_infer(_once({"model_name": model, "inputs": [tensor]}))
+
+    async def _next(self) -> str:
+        """The next piece of text; at the end none, and `self._told` says how it was."""
+        part = f"model route {self._name}"
+        try:
+            result, error = await anext(self._stream)
+        except grpc.aio.AioRpcError as broken:
+            raise Unavailable(part, f"Triton broke off its answer ({broken.code().name})") from None
+        except StopAsyncIteration:
+            raise Unavailable(part, "Triton ended its answer early") from None
+        if error is not None:
+            raise Unavailable(part, "Triton could not run the model; its log says why")
+        end = result.as_numpy("END")
+        if end is None:
+            text: bytes = result.as_numpy("TEXT")[0]
+            return text.decode()
+        self._told = json.loads(end[0])
+        self._refuse(part)
+        log.info("llm.answered", route=self._name, **self._told)
+        return ""
+
+    def _refuse(self, part: str) -> None:
+        refused, why = self._told.get("refused"), str(self._told.get("why", ""))
+        if refused == "bad_request":
+            raise NotTaken(f"{part}: {why}")
+        if refused == "busy":
+            raise Busy(part, why)
+        if refused:
+            raise Unavailable(part, why)
+
+    def _shown(self, text: str) -> str:
+        answer = self._only_answer.feed(text)
+        return self._calls.feed(answer) if self._calls else answer
+
+    def _last(self) -> Delta:
+        rest = self._only_answer.rest()
+        calls: tuple[ModelCall, ...] = ()
+        if self._calls:
+            rest = self._calls.feed(rest) + self._calls.rest()
+            calls = self._calls.calls()
+        return Delta(
+            rest,
+            input_tokens=self._told.get("input_tokens"),
+            output_tokens=self._told.get("output_tokens"),
+            finish="tool_calls" if calls else str(self._told.get("finish", "")),
+            calls=calls,
+        )
+
+
+async def _once(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    yield request
+
+
+def _tool(tool: OfferedTool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": function}

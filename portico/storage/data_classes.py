@@ -1,0 +1,39 @@
+"""Which conversations their owner made shareable, or took back. Asked at every decision, never remembered."""
+
+from __future__ import annotations
+
+import time
+
+from portico.storage.connection import Connection
+from portico.storage.database import Database
+
+
+class DataClasses:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def get(self, conversation_id: str) -> str | None:
+        """The class that was set for this one conversation; nothing where none was."""
+
+        def work(connection: Connection) -> str | None:
+            row = connection.execute(
+                "SELECT data_class FROM data_classes WHERE conversation_id = ?", (conversation_id,)
+            ).fetchone()
+            return str(row["data_class"]) if row is not None else None
+
+        return await self._db.read(work)
+
+    async def set(self, conversation_id: str, data_class: str, *, decision_id: str) -> None:
+        """Holds from the next question on. `decision_id` is the decision that allowed it."""
+        values = (conversation_id, data_class, decision_id, time.time())
+        await self._db.write(
+            lambda connection: (
+                connection.execute(
+                    "INSERT INTO data_classes (conversation_id, data_class, decision_id, at) VALUES (?, ?, ?, ?) "
+                    "ON CONFLICT DO UPDATE SET data_class = excluded.data_class, "
+                    "decision_id = excluded.decision_id, at = excluded.at",
+                    values,
+                ).rowcount
+            ),
+            durable=True,
+        )

@@ -1,0 +1,321 @@
+"""Functions as a source of tools: files of folders, described by a process, called in warm processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from portico.logs import logger
+from portico.steps import ToolCall
+from portico.tool import AskAgain, BadParameters, ToolError, ToolFailed, ToolSpec
+from portico.tools import frames
+from portico.tools.catalog import RunningTool
+from portico.tools.environments import Environments
+from portico.tools.folders import Folders, FunctionsFolder, Stamp, ToolFile, beside_stamps
+from portico.tools.pool import Pool
+from portico.tools.process import CHECKOUT, FunctionProcess, ProcessLost, Room
+from portico.tools.services import Asked, Services
+
+LOOK_EVERY_S = 0.5
+LOAD_S = 20.0
+HIDDEN = "•••"
+SHORTEST_SECRET = 6
+"""A shorter one would be found by chance in any text."""
+
+log = logger("tools")
+
+
+class ToolChanged(ToolError):
+    """What was decided about is not what lies there now."""
+
+    code = "tool_changed"
+
+    def __init__(self) -> None:
+        super().__init__("the function has changed since this was decided")
+
+
+class Raised(ToolError):
+    """What a function's process said of a call that failed, with its own code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A file and what came of loading it."""
+
+    file: ToolFile
+    python: Path | None = None
+    specs: tuple[ToolSpec, ...] = ()
+    digests: dict[str, str] | None = None
+    problem: str = ""
+    stamps: dict[str, Stamp | None] | None = None
+
+
+class FunctionSource:
+    """Looks into its folders twice a second. Nothing of a file is ever run in this process."""
+
+    name = "functions"
+
+    def __init__(
+        self,
+        folders: Sequence[FunctionsFolder],
+        services: Services,
+        pool: Pool,
+        *,
+        environments: Callable[[Callable[[], None]], Environments],
+        memory_bytes: int = 4 << 30,
+    ) -> None:
+        self._folders = Folders(folders)
+        self._services = services
+        self._pool = pool
+        self._soon = asyncio.Event()
+        self._environments = environments(self._soon.set)
+        self._memory_bytes = memory_bytes
+        self._known: dict[Path, _Described] = {}
+        self._sandbox = ""
+
+    # --- what there is --------------------------------------------------------------------------------------
+
+    def specs(self) -> tuple[ToolSpec, ...]:
+        return tuple(spec for known in self._known.values() for spec in known.specs)
+
+    def problems(self) -> tuple[str, ...]:
+        return tuple(known.problem for known in self._known.values() if known.problem)
+
+    async def start(self) -> None:
+        """Learn what there is now, so that the first call finds it."""
+        await self._look()
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """For ever."""
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._soon.wait()
+            except TimeoutError:
+                pass
+            self._soon.clear()
+            if await self._look():
+                changed()
+
+    async def close(self) -> None:
+        await self._pool.close()
+        await self._environments.close()
+
+    async def _look(self) -> bool:
+        """Whether anything is other than it was."""
+        there = self._folders.look()
+        fresh = [file for path, file in there.items() if self._is_new(path, file)]
+        known = {path: self._known[path] for path in there if path in self._known}
+        for described in await self._describe(fresh):
+            known[described.file.path] = described
+        sandbox = self._without_sandbox()
+        ordered = {path: known[path] for path in there}
+        changed = ordered != self._known or sandbox != self._sandbox
+        if changed:
+            stale = self._rooms(self._known) - self._rooms(ordered)
+            self._known, self._sandbox = ordered, sandbox
+            self._mark_sandbox()
+            for key in stale:
+                await self._pool.retire(key)
+        return changed
+
+    def _is_new(self, path: Path, file: ToolFile) -> bool:
+        known = self._known.get(path)
+        if known is None or known.file != file:
+            return True
+        if known.stamps and beside_stamps(tuple(known.stamps)) != known.stamps:
+            return True
+        return known.python is None and not file.problem and self._python(file) is not None
+
+    def _python(self, file: ToolFile) -> Path | None:
+        dependencies = file.outline.dependencies
+        if dependencies is None:
+            return Path(sys.executable)
+        return self._environments.python(file.environment_digest, dependencies, file.lock)
+
+    async def _describe(self, files: Sequence[ToolFile]) -> list[_Described]:
+        """Each file's tools. Files of one interpreter share a process, each in a copy of its own."""
+        found = [_Described(file, problem=file.problem) for file in files if file.problem]
+        by_python: dict[Path, list[ToolFile]] = {}
+        for file in files:
+            if file.problem:
+                continue
+            python = self._python(file)
+            if python is None:
+                found.append(self._outlined(file))
+            else:
+                by_python.setdefault(python, []).append(file)
+        for python, group in by_python.items():
+            found += await self._described(python, group)
+        return found
+
+    def _outlined(self, file: ToolFile) -> _Described:
+        why = self._environments.unavailable(file.environment_digest)
+        specs = tuple(
+            replace(spec, file=str(file.path), content_hash=file.content_hash({}), unavailable=why)
+            for spec in file.outline.tools
+        )
+        return _Described(file, specs=specs)
+
+    async def _described(self, python: Path, files: list[ToolFile]) -> list[_Described]:
+        process = None
+        try:
+            process = await FunctionProcess.start(self._room_for(python, "describe"))
+            answers = await process.describe([str(file.path) for file in files], timeout_s=LOAD_S)
+        except (ToolError, TimeoutError) as error:
+            why = error.message if isinstance(error, ToolError) else "it takes too long"
+            answers = {str(file.path): {"broken": f"{file.path}: {why}"} for file in files}
+        finally:
+            if process is not None:
+                await process.end()
+        return [_read_description(file, python, answers[str(file.path)]) for file in files]
+
+    # --- running ----------------------------------------------------------------------------------------------
+
+    async def execute(self, spec: ToolSpec, call: ToolCall, run: RunningTool) -> JsonValue:
+        """Raises `ToolError`: what the function raised, `ToolChanged`, or `ProcessLost`."""
+        known = self._known.get(Path(spec.file))
+        if known is None or known.python is None or known.digests is None:
+            raise ToolFailed(spec.unavailable or "it is not there any more")
+        if call.content_hash and call.content_hash != spec.content_hash:
+            raise ToolChanged
+        asked = Asked(self._services, spec, call, run)
+        grant = self._services.proxy if spec.network else None
+        async with AsyncExitStack() as stack:
+            proxy_url = await stack.enter_async_context(grant(call.network) if grant else nullcontext(""))
+            message = {
+                "file": spec.file,
+                "digests": known.digests,
+                "tool": spec.name,
+                "parameters": dict(call.invocation.parameters),
+                "invocation_id": call.invocation_id,
+                "person": {"id": call.actor.id, "role": call.actor.role},
+                "language": call.language,
+                "proxy_url": proxy_url,
+                "sandbox": self._sandbox_access(spec, call),
+            }
+            process = await stack.enter_async_context(self._pool.lease(self._room(known)))
+            stopping = asyncio.create_task(_stop_when(run.cancelled, process))
+            try:
+                answer = await process.call(message, ask=asked.answer, report=run.progress)
+            finally:
+                stopping.cancel()
+        return _output(_without_secrets(answer, asked.secrets))
+
+    def _room(self, known: _Described) -> Room:
+        assert known.python is not None
+        key = self._room_key(known)
+        self._pool.revive(key)
+        return self._room_for(known.python, key)
+
+    def _room_for(self, python: Path, key: str) -> Room:
+        own = python == Path(sys.executable)
+        paths = (str(CHECKOUT),) if own else (*self._environments.paths(), str(CHECKOUT))
+        return Room(key, python, paths, self._memory_bytes)
+
+    def _room_key(self, known: _Described) -> str:
+        """The light shipped ones share their processes; every other file has its own."""
+        if known.file.shipped and known.file.outline.dependencies is None:
+            return "shipped"
+        return f"{known.file.path}:{known.file.content_hash(_beside(known))}"
+
+    def _rooms(self, known: dict[Path, _Described]) -> set[str]:
+        return {self._room_key(one) for one in known.values() if one.python is not None} - {"shipped"}
+
+    def _without_sandbox(self) -> str:
+        """Why code cannot run in a sandbox now; empty where it can."""
+        nobody = ToolCall.model_construct(invocation_id="", actor=None)
+        access = self._services.sandbox(nobody)
+        return access if isinstance(access, str) else ""
+
+    def _mark_sandbox(self) -> None:
+        """Tools that need the sandbox are listed with the reason why it is not there."""
+        for path, known in self._known.items():
+            marked = tuple(
+                replace(spec, unavailable=self._sandbox) if spec.sandbox and known.python else spec
+                for spec in known.specs
+            )
+            self._known[path] = replace(known, specs=marked)
+
+    def _sandbox_access(self, spec: ToolSpec, call: ToolCall) -> dict[str, Any] | None:
+        if not spec.sandbox:
+            return None
+        access = self._services.sandbox(call)
+        if isinstance(access, str):
+            raise ToolFailed(access)
+        return {
+            "api_url": access.api_url,
+            "sandbox_url": access.sandbox_url,
+            "api_key": access.api_key,
+            "metadata": access.metadata,
+        }
+
+
+async def _stop_when(cancelled: asyncio.Event, process: FunctionProcess) -> None:
+    await cancelled.wait()
+    process.stop()
+
+
+def _read_description(file: ToolFile, python: Path, answer: frames.Message) -> _Described:
+    if "broken" in answer:
+        folder = f"{file.path.parent}/"
+        problem = str(answer["broken"])
+        return _Described(file, python, problem=problem if problem.startswith("/") else folder + problem)
+    if answer["digest"] != file.digest:  # it was written again meanwhile; the next look sees that
+        return _Described(replace(file, digest=""), python)
+    beside: dict[str, str] = answer["beside"]
+    content_hash = file.content_hash(beside)
+    specs = tuple(
+        replace(ToolSpec.from_json(one), file=str(file.path), source="function", content_hash=content_hash)
+        for one in answer["specs"]
+    )
+    return _Described(
+        file,
+        python,
+        specs=specs,
+        digests={str(file.path): file.digest, **beside},
+        stamps=beside_stamps(tuple(beside)),
+    )
+
+
+def _beside(known: _Described) -> dict[str, str]:
+    return {path: digest for path, digest in (known.digests or {}).items() if path != str(known.file.path)}
+
+
+def _without_secrets(answer: frames.Message, secrets: set[str]) -> frames.Message:
+    """A secret that a function was given does not leave with its answer."""
+    hidden = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
+    if not hidden:
+        return answer
+    text = json.dumps(answer, ensure_ascii=False)
+    for secret in hidden:
+        text = text.replace(json.dumps(secret, ensure_ascii=False)[1:-1], HIDDEN)
+    return dict(json.loads(text))
+
+
+def _output(answer: frames.Message) -> JsonValue:
+    if answer["say"] == "result":
+        output: JsonValue = answer["output"]
+        return output
+    code, message = str(answer["code"]), str(answer["message"])
+    known: dict[str, type[ToolError]] = {
+        one.code: one for one in (BadParameters, AskAgain, ToolFailed) if one is not ToolError
+    }
+    if code == ToolChanged.code:
+        raise ToolChanged
+    raise known[code](message) if code in known else Raised(code, message)
+
+
+__all__ = ["FunctionSource", "ProcessLost", "Raised", "ToolChanged"]
