@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -39,6 +40,11 @@ class PostgresServer:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
         return self.url(name)
+
+    def kill(self) -> None:
+        """As a power cut: the server and every process of it."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def drop(self, url: str) -> None:
         name = url.rpartition("/")[2]
@@ -93,6 +99,7 @@ def running_postgres() -> Iterator[PostgresServer]:
                 ),
                 stdout=subprocess.DEVNULL,
                 stderr=log,
+                start_new_session=True,
                 cwd="/",
                 **options,  # type: ignore[call-overload]
             )

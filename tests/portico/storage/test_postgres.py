@@ -6,7 +6,6 @@ import asyncio
 import base64
 import multiprocessing
 import multiprocessing.pool
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -222,8 +221,7 @@ async def test_a_killed_server_is_away_and_nothing_committed_is_lost(home: Home,
             )
         outcomes = [await _try(inbox, f"k{number}") for number in range(10)]
         assert outcomes[-1] == "claimed", "connections are made again"
-        server.process.send_signal(signal.SIGKILL)
-        await asyncio.to_thread(server.process.wait)
+        await asyncio.to_thread(server.kill)
         assert await _try(inbox, "later") == "away"
         with pytest.raises(Unavailable, match="nothing answers"):
             Database.open(home, keyring, settings_for(server.url()))
