@@ -23,6 +23,7 @@ from portico.policy_input import (
     egress_action,
     params_hash,
 )
+from portico.settings import Settings
 from portico.steps import (
     EgressAnswer,
     EgressQuestion,
@@ -117,22 +118,35 @@ class AuthorizeSteps:
         invocation = question.invocation
         declared = self._tool_spec(invocation.tool_name)
         if declared is None:
-            return ToolAnswer(
-                decision=Decision(effect=Effect.DENY, reasons=("there is no such tool",)), known=False
-            )
+            decision = Decision(effect=Effect.DENY, reasons=("there is no such tool",))
+            return ToolAnswer(decision=decision, known=False)
+        digest = params_hash(declared.name, invocation.parameters)
         action = ToolAction(
             tool=declared.name,
             effects=declared.effects,
             risk=declared.risk,
-            params_hash=params_hash(declared.name, invocation.parameters),
+            params_hash=digest,
+            content_hash=declared.content_hash,
+            source=declared.source,
+            hosts=_hosts(declared, self._deps.settings),
         )
         conversation = question.conversation or EDGE
         asked = await self._about(action, actor=question.actor, conversation=conversation)
+        if question.approved_by is not None:
+            asked = asked.with_approval(
+                question.approved_by, question.approved_hash, question.approved_content_hash
+            )
         decision = await self._deps.policy.decide("tool", asked, decision_id=question.decision_id)
         return ToolAnswer(
             decision=decision,
             timeout_s=declared.timeout_s or self._deps.settings.tools.timeout_s,
             repeatable=declared.repeatable,
+            content_hash=declared.content_hash,
+            params_hash=digest,
+            network=_allowed_hosts(decision),
+            unavailable=declared.unavailable,
+            effects=declared.effects,
+            risk=declared.risk,
         )
 
     async def _about(
@@ -161,3 +175,16 @@ class AuthorizeSteps:
             account = self._deps.accounts.by_name.get((conversation.channel, conversation.account))
             chosen = account.settings.data_class if account else conversation.data_class
         return conversation.model_copy(update={"data_class": chosen})
+
+
+def _hosts(spec: ToolSpec, settings: Settings) -> tuple[str, ...]:
+    """What the settings name for this kind of tool; policy may still allow less."""
+    if not spec.network:
+        return ()
+    return settings.tools.sites if spec.name.startswith("browser") else settings.tools.hosts
+
+
+def _allowed_hosts(decision: Decision) -> tuple[str, ...]:
+    """The hosts of policy's obligation `network`."""
+    named = [one.model_dump().get("hosts", ()) for one in decision.obligations if one.kind == "network"]
+    return tuple(str(host) for hosts in named for host in hosts)

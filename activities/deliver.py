@@ -14,7 +14,7 @@ from activities.deps import Deps
 from activities.heartbeat import beating
 from channels.base import Account, Channel, Marks
 from channels.registry import descriptor, load
-from portico.contracts import NotSent, Outgoing, Sent
+from portico.contracts import ARTIFACT_KEY, BlobRef, NotSent, Outgoing, Sent
 from portico.errors import Unavailable
 from portico.ids import ascii_key
 from portico.logs import logger
@@ -67,7 +67,7 @@ class _Sender:
 
     def __init__(self, deps: Deps, channel: Channel, account: Account, *, chat: str) -> None:
         self._outbox = deps.outbox
-        self._blobs = deps.blobs
+        self._deps = deps
         self._hold = deps.settings.delivery.on_unknown == "hold"
         self._channel = channel
         self._account = account
@@ -91,7 +91,7 @@ class _Sender:
             outgoing = self._channel.marked(outgoing)
         async with beating():
             end = await self._channel.send(
-                outgoing, self._account, key=ascii_key(row.row_id), read_blob=self._blobs.get
+                outgoing, self._account, key=ascii_key(row.row_id), read_blob=self._content
             )
         now = time.time()
         if isinstance(end, Sent):
@@ -107,6 +107,14 @@ class _Sender:
             )
             await self._settle_unknown(row)
             raise Unavailable(self._account.channel, "the end of a call is unknown")
+
+    async def _content(self, blob: BlobRef) -> bytes:
+        """A file of a reply: a blob of its own, or one that a tool run has kept."""
+        if not blob.key.startswith(ARTIFACT_KEY):
+            return await self._deps.blobs.get(blob)
+        invocation_id, _, name = blob.key.removeprefix(ARTIFACT_KEY).partition("/")
+        artifacts = self._deps.artifacts
+        return await artifacts.content(await artifacts.find(invocation_id, name))
 
     async def _settle_refusal(self, row: OutboxRow, end: NotSent, *, now: float) -> None:
         if end.permanent:

@@ -10,6 +10,7 @@ from portico.clients.opa import PolicyClient
 from portico.clients.triton import UnderstandClient
 from portico.home import Home
 from portico.settings import Settings
+from portico.storage.artifacts import Artifacts
 from portico.storage.blobs import BlobStore
 from portico.storage.data_classes import DataClasses
 from portico.storage.dead_letters import DeadLetters
@@ -18,7 +19,9 @@ from portico.storage.live import LivePublisher
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
+from portico.storage.secrets import SecretStore
 from portico.storage.usage import ModelUsage
+from portico.tools.catalog import Catalog
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,6 @@ class Deps:
     routes: ModelRoutes
     usage: ModelUsage
     data_classes: DataClasses
+    secrets: SecretStore
+    artifacts: Artifacts
+    catalog: Catalog

@@ -1,113 +1,228 @@
-"""Runs a tool: checks its parameters, gives it time, and turns whatever becomes of it into a result.
+"""Runs a tool: holds it against what was decided, gives it time, and turns whatever becomes of it into a result.
 
-A failing tool is a result, not an error of the activity: nobody is helped by calling it again.
+A failing tool is a result, not an error of the activity: nobody is helped by calling it again. Only a lost process of
+a function that may be repeated is an error, which Temporal repeats.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import threading
-import traceback
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import to_json
 from temporalio import activity
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
 
-from activities.functions.calculator import calculator
-from activities.functions.time import time
 from activities.heartbeat import beating
-from portico.contracts import ExecutionError, ExecutionResult, ExecutionStatus
+from portico.contracts import Artifact, BlobRef, ExecutionError, ExecutionResult, ExecutionStatus
+from portico.errors import PorticoError, Unavailable
 from portico.logs import logger
 from portico.steps import ToolCall
-from portico.tool import BadParameters, Person, ToolContext, ToolError, ToolFailed, ToolSpec, spec_of
-from portico.tools.catalog import nearest
-
-TOOLS: tuple[ToolSpec, ...] = (spec_of(calculator), spec_of(time))
+from portico.tool import ToolError, ToolFailed, ToolSpec
+from portico.tools.catalog import Catalog, RunningTool
+from portico.tools.process import ProcessLost
 
 DEFAULT_TIMEOUT_S = 30.0
 GRACE_S = 1.0
-"""How long a tool that was told to stop has to do so before its result is given up."""
-LONGEST_OUTPUT = 1 << 20
+"""How long a tool that was told to stop has to do so before its process is killed."""
+QUEUE_S = 20.0
+"""How long a call waits for a place; a part of what the workflow gives it beside its own time."""
+MOST_WAITING = 32
+INLINE_OUTPUT = 128 * 1024
+"""A larger output lies in a blob; payloads of this size still pass without external storage."""
+LONGEST_OUTPUT = 16 << 20
+PREVIEW = 3000
 MESSAGE_LIMIT = 300
 
-_ESCAPING = (SystemExit, KeyboardInterrupt, StopIteration)
-"""What the event loop would take as meant for itself."""
+STEP_NAMES = frozenset(
+    {
+        "normalize",
+        "authorize_inbound",
+        "authorize_model",
+        "authorize_egress",
+        "authorize_tool",
+        "offer_pairing",
+        "redeem_pairing",
+        "understand",
+        "retrieve",
+        "offer_tools",
+        "look_up_tool",
+        "authorize_approval",
+        "generate",
+        "collect",
+        "deliver",
+        "remember",
+        "record_dead_letter",
+        "execute_tool",
+        "authorize_callback",
+        "post_callback",
+    }
+)
+"""Activities of Portico's own: a tool of such a name would never be reached."""
+
+Publish = Callable[[str, dict[str, Any]], None]
+KeepArtifact = Callable[..., Awaitable[Artifact]]
+KeepOutput = Callable[[bytes], Awaitable[BlobRef]]
 
 log = logger("tools")
 
 
 class ToolSteps:
-    """The step that runs a tool, and the tools that it knows."""
+    """The step that runs a tool: under its own name in the history, or as `execute_tool` in older ones."""
 
     def __init__(
-        self, tools: Sequence[ToolSpec] = TOOLS, *, default_timeout_s: float = DEFAULT_TIMEOUT_S
+        self,
+        catalog: Catalog,
+        *,
+        keep_artifact: KeepArtifact,
+        keep_output: KeepOutput,
+        publish: Publish = lambda topic, update: None,
+        default_timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
-        self._tools = {spec.name: spec for spec in tools}
+        self.catalog = catalog
+        self._keep_artifact = keep_artifact
+        self._keep_output = keep_output
+        self._publish = publish
         self._default_timeout_s = default_timeout_s
-
-    def spec(self, name: str) -> ToolSpec | None:
-        return self._tools.get(name)
-
-    def specs(self) -> tuple[ToolSpec, ...]:
-        return tuple(self._tools[name] for name in sorted(self._tools))
-
-    def problems(self) -> tuple[str, ...]:
-        return ()
-
-    def nearest(self, name: str) -> tuple[str, ...]:
-        return nearest(name, self._tools)
+        self._places: defaultdict[str, _Places] = defaultdict(_Places)
 
     @activity.defn(name="execute_tool")
     async def execute(self, call: ToolCall) -> ExecutionResult:
-        """What became of the call. Raises only where the worker is going away."""
-        run = _Run(call, started_at=datetime.now(UTC))
-        spec = self.spec(call.invocation.tool_name)
-        if spec is None:
-            return run.ended(ExecutionStatus.FAILED, code="no_such_tool", message="there is no such tool")
-        try:
-            arguments = spec.validate(dict(call.invocation.parameters))
-        except BadParameters as problem:
-            return run.ended(ExecutionStatus.FAILED, code=problem.code, message=problem.message)
+        """What became of the call. Raises only where it may be repeated, or the worker is going away."""
+        run = _Run(call, self._publish, started_at=datetime.now(UTC))
+        spec = self.catalog.spec(call.invocation.tool_name)
+        refused = _refusal(call, spec)
+        if refused is not None or spec is None:
+            return run.ended(ExecutionStatus.FAILED, *(refused or ("no_such_tool", "there is no such tool")))
         timeout_s = spec.timeout_s or min(call.timeout_s, self._default_timeout_s)
-        return await run.run(spec, arguments, timeout_s)
+        tool = RunningTool(run.report, self._keeper(call), attempt=activity.info().attempt)
+        places = self._places[spec.name]
+        async with beating(lambda: run.progress):
+            if not await places.take(spec.concurrency):
+                limit = f"it runs {spec.concurrency} times at once already, which is its limit"
+                return run.ended(ExecutionStatus.FAILED, "too_many", limit)
+            try:
+                result = await run.run(self.catalog, spec, tool, timeout_s)
+            finally:
+                places.give_back()
+            return await self._small(result)
+
+    @activity.defn(dynamic=True)
+    async def execute_named(self, given: Sequence[RawValue]) -> ExecutionResult:
+        """The same under the tool's own name."""
+        call: ToolCall = activity.payload_converter().from_payload(given[0].payload, ToolCall)
+        return await self.execute(call)
+
+    def _keeper(self, call: ToolCall) -> Callable[[str, bytes, str], Awaitable[Artifact]]:
+        async def keep(name: str, data: bytes, media_type: str) -> Artifact:
+            return await self._keep_artifact(
+                call.invocation_id, name, data, media_type, person_id=call.actor.id
+            )
+
+        return keep
+
+    async def _small(self, result: ExecutionResult) -> ExecutionResult:
+        """With the output in a blob where it is large, and its beginning for people."""
+        written = to_json(result.output, inf_nan_mode="null") if result.output is not None else b""
+        if len(written) <= INLINE_OUTPUT:
+            return result
+        if len(written) > LONGEST_OUTPUT:
+            error = ExecutionError(code="output_too_large", message=f"its answer: {len(written)} bytes")
+            update = {"status": ExecutionStatus.FAILED, "output": None, "error": error}
+            return result.model_copy(update=update)
+        blob = await self._keep_output(written)
+        return result.model_copy(update={"output": _preview(result.output, written), "output_blob": blob})
+
+
+class _Places:
+    """Places of one tool, taken in turn."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def take(self, limit: int) -> bool:
+        """False where none becomes free in time, or too many wait already."""
+        if self._taken < limit and not self._waiting:
+            self._taken += 1
+            return True
+        if len(self._waiting) >= MOST_WAITING:
+            return False
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(QUEUE_S):
+                await asyncio.shield(turn)
+        except TimeoutError:
+            if not turn.done():
+                self._waiting.remove(turn)
+                return False
+        except asyncio.CancelledError:
+            if turn.done():
+                self.give_back()
+            else:
+                self._waiting.remove(turn)
+            raise
+        return True
+
+    def give_back(self) -> None:
+        if self._waiting:
+            self._waiting.pop(0).set_result(None)  # the place goes on to who waits longest
+        else:
+            self._taken -= 1
 
 
 class _Run:
     """One call of one tool."""
 
-    def __init__(self, call: ToolCall, *, started_at: datetime) -> None:
+    def __init__(self, call: ToolCall, publish: Publish, *, started_at: datetime) -> None:
+        self.progress: tuple[str, float | None] = ("", None)
         self._call = call
+        self._publish = publish
         self._started_at = started_at
-        self._progress: tuple[str, float | None] = ("", None)
-        self._stop = threading.Event()
 
-    async def run(self, spec: ToolSpec, arguments: dict[str, Any], timeout_s: float) -> ExecutionResult:
-        if spec.context_parameter:
-            arguments[spec.context_parameter] = self._context()
-        async with beating(lambda: self._progress):
-            work = _started(spec, arguments)
-            try:
-                await asyncio.wait({work}, timeout=timeout_s)
-            except asyncio.CancelledError:
-                ended = await self._stopped(work)
-                if not _is_cancel_requested():
-                    raise
-                return self._given_up(spec, ended, ExecutionStatus.CANCELLED, "cancelled", "stopped")
-            if not work.done():
-                ended = await self._stopped(work)
-                return self._given_up(
-                    spec, ended, ExecutionStatus.FAILED, "timeout", f"not done after {timeout_s:g} s"
-                )
-        return self._result(spec, work)
+    def report(self, text: str, fraction: float | None) -> None:
+        """How far it is: with the next heartbeat, and live for who looks on."""
+        self.progress = (text[:MESSAGE_LIMIT], fraction)
+        update = {
+            "kind": "progress",
+            "invocation": self._call.invocation_id,
+            "tool": self._call.invocation.tool_name,
+            "text": text[:MESSAGE_LIMIT],
+            "fraction": fraction,
+        }
+        self._publish(self._call.invocation_id, update)
+        if self._call.conversation is not None:
+            self._publish(self._call.conversation.id, update)
+
+    async def run(
+        self, catalog: Catalog, spec: ToolSpec, tool: RunningTool, timeout_s: float
+    ) -> ExecutionResult:
+        source = catalog.source_of(spec.name)
+        work = asyncio.create_task(source.execute(spec, self._call, tool))
+        try:
+            await _in_time(work, tool, timeout_s)
+        except asyncio.CancelledError:
+            ended = await _stopped(work, tool)
+            if not _is_cancel_requested():
+                raise
+            return self._given_up(spec, ended, ExecutionStatus.CANCELLED, "cancelled", "stopped")
+        if not work.done():
+            held = tool.held
+            ended = await _stopped(work, tool)
+            if held:
+                return self.ended(ExecutionStatus.FAILED, "too_many", "too many functions run at once")
+            message = f"not done after {timeout_s:g} s"
+            return self._given_up(spec, ended, ExecutionStatus.FAILED, "timeout", message)
+        return self._result(spec, work, tool)
 
     def ended(
-        self, status: ExecutionStatus, *, output: JsonValue = None, code: str = "", message: str = ""
+        self, status: ExecutionStatus, code: str = "", message: str = "", *, output: JsonValue = None
     ) -> ExecutionResult:
         return ExecutionResult(
             invocation_id=self._call.invocation_id,
@@ -122,102 +237,82 @@ class _Run:
             ended_at=datetime.now(UTC),
         )
 
-    def _context(self) -> ToolContext:
-        return ToolContext(
-            invocation_id=self._call.invocation_id,
-            person=Person(id=self._call.actor.id, role=self._call.actor.role),
-            language=self._call.language,
-            report=self._report,
-            stop=self._stop,
-        )
-
-    def _report(self, text: str, fraction: float | None) -> None:
-        self._progress = (text[:MESSAGE_LIMIT], fraction)
-
-    async def _stopped(self, work: asyncio.Future[Any]) -> bool:
-        """Tell the tool to stop; whether it did. A thread cannot be ended, only asked."""
-        self._stop.set()
-        if isinstance(work, asyncio.Task):
-            work.cancel()
-        await asyncio.wait({work}, timeout=GRACE_S)
-        return work.done()
-
     def _given_up(
         self, spec: ToolSpec, ended: bool, status: ExecutionStatus, code: str, message: str
     ) -> ExecutionResult:
-        """A tool that changes things and still runs may yet change them: nobody can say how it ends."""
+        """A tool that changes things and was killed may have changed them: nobody can say how it ended."""
         if spec.effects == "write" and not ended:
             status = ExecutionStatus.UNKNOWN
-        return self.ended(status, code=code, message=message)
+        return self.ended(status, code, message)
 
-    def _result(self, spec: ToolSpec, work: asyncio.Future[Any]) -> ExecutionResult:
+    def _result(self, spec: ToolSpec, work: asyncio.Task[JsonValue], tool: RunningTool) -> ExecutionResult:
         if work.cancelled():
-            return self.ended(ExecutionStatus.FAILED, code="tool_failed", message="the tool ended itself")
+            return self.ended(ExecutionStatus.FAILED, "tool_failed", "the tool ended itself")
         error = work.exception()
-        if isinstance(error, ToolError):
-            return self.ended(ExecutionStatus.FAILED, code=error.code, message=error.message)
+        if isinstance(error, ProcessLost):
+            return self._lost(spec, error)
+        if isinstance(error, Unavailable):
+            raise error
+        if isinstance(error, PorticoError):
+            code = error.code if isinstance(error, ToolError) else ToolFailed.code
+            return self.ended(ExecutionStatus.FAILED, code, error.message)
         if error is not None:
-            where = _where(error, spec)
-            log.warning("tool.bug", tool=spec.name, error=type(error).__name__, where=where)
-            return self.ended(
-                ExecutionStatus.FAILED, code="tool_failed", message=f"{type(error).__name__} at {where}"
-            )
-        return self._with_output(work.result())
+            raise error
+        result = self.ended(ExecutionStatus.SUCCEEDED, output=work.result())
+        return result.model_copy(update={"artifacts": tool.artifacts})
 
-    def _with_output(self, output: Any) -> ExecutionResult:
-        try:
-            written = to_json(output, inf_nan_mode="null")
-        except (PydanticSerializationError, ValueError):
-            kind = type(output).__name__
-            return self.ended(
-                ExecutionStatus.FAILED,
-                code="bad_output",
-                message=f"its answer, a {kind}, does not fit into JSON",
-            )
-        if len(written) > LONGEST_OUTPUT:
-            return self.ended(
-                ExecutionStatus.FAILED,
-                code="output_too_large",
-                message=f"its answer: {len(written)} bytes",
-            )
-        return self.ended(ExecutionStatus.SUCCEEDED, output=from_json(written))
+    def _lost(self, spec: ToolSpec, error: ProcessLost) -> ExecutionResult:
+        """Its process is gone. What may be repeated is; for the rest nobody can say what it did."""
+        log.warning("tool.process_lost", tool=spec.name, status=error.status)
+        if error.by_itself:
+            message = f"the function ended its own process ({error.status})"
+            return self.ended(ExecutionStatus.FAILED, "tool_failed", message)
+        if self._call.repeatable:
+            raise ApplicationError(error.message, type=ProcessLost.code)
+        return self.ended(ExecutionStatus.UNKNOWN, ProcessLost.code, error.message)
 
 
-def _started(spec: ToolSpec, arguments: dict[str, Any]) -> asyncio.Future[Any]:
-    """The running call. An ordinary function gets a thread of its own: one that hangs stops no other."""
-    if spec.is_async:
-        return asyncio.create_task(_awaited(spec, arguments))
-    context = contextvars.copy_context()
-    executor = ThreadPoolExecutor(1, thread_name_prefix=f"tool-{spec.name}")
-    work = asyncio.wrap_future(executor.submit(context.run, _called, spec, arguments))
-    executor.shutdown(wait=False)
-    # A thread that outlives its call may still fail; by then nobody asks.
-    work.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return work
+def _refusal(call: ToolCall, spec: ToolSpec | None) -> tuple[str, str] | None:
+    """Why what was decided about cannot be run here."""
+    if call.content_hash and (spec is None or spec.content_hash != call.content_hash):
+        return "tool_changed", "the tool has changed since this was decided"
+    if spec is not None and spec.unavailable:
+        return "unavailable", spec.unavailable
+    return None
 
 
-async def _awaited(spec: ToolSpec, arguments: dict[str, Any]) -> Any:
-    try:
-        return await spec.function(**arguments)
-    except _ESCAPING as error:
-        raise ToolFailed(f"it raised {type(error).__name__}") from None
+async def _in_time(work: asyncio.Task[Any], tool: RunningTool, timeout_s: float) -> None:
+    """Until it is done or its time is over. Waiting for a process is not its time."""
+    loop = asyncio.get_running_loop()
+    last = loop.time() + QUEUE_S + timeout_s
+    while not work.done():
+        began = tool.began_at
+        end = last if began is None else min(began + timeout_s, last)
+        if loop.time() >= end:
+            return
+        # While it waits for a process, look now and then whether it has begun.
+        await asyncio.wait({work}, timeout=end - loop.time() if began is not None else 0.2)
 
 
-def _called(spec: ToolSpec, arguments: dict[str, Any]) -> Any:
-    try:
-        return spec.function(**arguments)
-    except _ESCAPING as error:
-        raise ToolFailed(f"it raised {type(error).__name__}") from None
+async def _stopped(work: asyncio.Task[Any], tool: RunningTool) -> bool:
+    """Tell the tool to stop, then end it; whether it stopped by itself."""
+    tool.cancelled.set()
+    await asyncio.wait({work}, timeout=GRACE_S)
+    if work.done():
+        return True
+    work.cancel()
+    await asyncio.wait({work})
+    return False
+
+
+def _preview(output: JsonValue, written: bytes) -> JsonValue:
+    if isinstance(output, dict) and isinstance(output.get("text"), str):
+        return {"text": str(output["text"])[:PREVIEW] + " …"}
+    text = output if isinstance(output, str) else written.decode(errors="replace")
+    return text[:PREVIEW] + " …"
 
 
 def _is_cancel_requested() -> bool:
     """True where somebody stopped the run, false where the worker goes away or the attempt is over."""
     details = activity.cancellation_details()
     return details is None or details.cancel_requested
-
-
-def _where(error: BaseException, spec: ToolSpec) -> str:
-    """File and line of the tool that failed. The error's own words stay out: they may hold secrets."""
-    own = spec.function.__code__.co_filename
-    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
-    return f"{Path(own).name}:{lines[-1].lineno}" if lines else Path(own).name

@@ -52,7 +52,7 @@ class BodyRoute(APIRoute):
                 return await parse_and_handle(request)
             await principal_of(request)
             body = await read_body(request, limit_bytes=self.limit_bytes(request))
-            return await parse_and_handle(Request(request.scope, _again(body, request.receive)))
+            return await parse_and_handle(Request(request.scope, replayed(body, request.receive)))
 
         return guarded
 
@@ -68,7 +68,7 @@ class AttachmentsRoute(BodyRoute):
         return limits.body_bytes + int(limits.attachment_bytes * BASE64_GROWTH)
 
 
-def _again(body: bytes, receive: Callable[[], Awaitable[Message]]) -> Callable[[], Awaitable[Message]]:
+def replayed(body: bytes, receive: Callable[[], Awaitable[Message]]) -> Callable[[], Awaitable[Message]]:
     """A `receive` that gives a body that was read before, then what still comes (the client leaving)."""
     left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

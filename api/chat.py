@@ -2,7 +2,8 @@
 
 JSON frames. Client: `{"type":"hello","after":SEQ,"conversation":NAME|null}` first, then
 `{"type":"message","id":UUID,"text":…}` and `{"type":"stop"}`. Server: `hello`, `ack{id,turn}` (the message is
-stored), `status{turn,state}`, `delta{turn,text,offset}`, `reply{seq,turn,parts}`, `error{code,detail,id?}`.
+stored), `status{turn,state}`, `delta{turn,text,offset}`, `progress{invocation,tool,text,fraction}`,
+`reply{seq,turn,parts}`, `error{code,detail,id?}`.
 A client resumes with the last sequence number it has; a message sent again with the same id is one turn.
 """
 
@@ -149,7 +150,7 @@ class ChatSession:
             await self._tell_who_waits()
 
     async def _forward(self, update: dict[str, Any] | None) -> None:
-        if update is None or update["kind"] not in ("delta", "status"):
+        if update is None or update["kind"] not in ("delta", "status", "progress"):
             return
         frame = {key: value for key, value in update.items() if key != "kind"}
         await self._socket.send_json({"type": update["kind"], **frame})

@@ -49,7 +49,7 @@ async def retry(letter_id: str, deps: App, person: Person) -> DeadLetterInfo:
         update={"turn": uuid.uuid4().hex, "dedup_keys": (f"retry:{letter.id}",)}
     )
     await deps.intake.signal(kept.conversation, envelope)
-    await deps.dead_letters.close(letter.id, "retried")
+    await _close(deps, letter, "retried")
     return _info(letter)
 
 
@@ -58,8 +58,15 @@ async def drop(letter_id: str, deps: App, person: Person) -> DeadLetterInfo:
     """Close it without trying again. It stays in the store."""
     await decide_admin(deps, person, "dead_letter.drop", subject=letter_id)
     letter = await _open_letter(deps, letter_id)
-    await deps.dead_letters.close(letter.id, "dropped")
+    await _close(deps, letter, "dropped")
     return _info(letter)
+
+
+async def _close(deps: AppDeps, letter: DeadLetter, how: str) -> None:
+    """The conversation of the last open letter needs nobody's attention any more."""
+    await deps.dead_letters.close(letter.id, how)
+    if not await deps.dead_letters.any_open(letter.conversation_id):
+        await deps.intake.settle(letter.conversation_id)
 
 
 async def _open_letter(deps: AppDeps, letter_id: str) -> DeadLetter:

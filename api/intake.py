@@ -21,7 +21,10 @@ from portico.contracts import ConversationRef, Envelope, InboundEvent
 from portico.crypto import Keyring
 from portico.errors import Misconfigured, Unavailable
 from portico.ids import conversation_id
+from portico.logs import logger
 from portico.storage.blobs import BlobStore
+
+log = logger("edge")
 
 WORKFLOW = "Conversation"
 TASK_QUEUE = "portico"
@@ -117,6 +120,15 @@ class Intake:
         except RuntimeError as error:
             # The SDK's bridge, where the client was never connected: an edge that started while Temporal was away.
             raise Unavailable("Temporal", "no connection", retry_after_s=2) from error
+
+    async def settle(self, workflow_id: str) -> None:
+        """Tell a conversation that none of its dead letters is open. One that is gone, or Temporal away, is no matter:
+        the letters themselves are what counts."""
+        try:
+            async with asyncio.timeout(RPC_TIMEOUT.total_seconds()):
+                await self._temporal.get_workflow_handle(workflow_id).signal("settled")
+        except (RPCError, RuntimeError, TimeoutError) as error:
+            log.info("intake.not_settled", conversation=workflow_id, cause=type(error).__name__)
 
     async def ready(self) -> None:
         """Raises `RPCError` while Temporal does not answer."""

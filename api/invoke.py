@@ -73,10 +73,12 @@ async def start(
 ) -> str:
     """The id of the run; the same `key` of the same person is the same run.
 
-    Raises `NoSuchTool`, `BadCall`, `TooLarge`, `Conflict` (the key was used for another call) or `Unavailable`.
+    Raises `NoSuchTool`, `BadCall`, `TooLarge`, `TooMany`, `Conflict` (the key was used for another call) or
+    `Unavailable`.
     """
     spec = await spec_of(deps, invocation.tool_name)
     _check(deps, spec, invocation)
+    deps.limits.check_invoker(person.person_id)
     invocation_id = _invocation_id(deps, person, key)
     digest = params_hash(invocation.tool_name, invocation.parameters)
     given = ToolRunInput(

@@ -6,13 +6,16 @@ Whoever is over a limit is told to come again (429), before anything is acked, s
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from portico.errors import TooMany
 
 WINDOW_S = 60.0
 TRACKED = 10_000
+WATCHED_AT_ONCE = 32
+RETRY_STREAM_S = 5.0
 
 
 class Window:
@@ -44,11 +47,15 @@ class Window:
 
 
 class Limits:
-    """The two windows of the edge. Raises `TooMany`."""
+    """The windows of the edge, and how much may be open at once. Raises `TooMany`."""
 
-    def __init__(self, *, failed_per_minute: int, messages_per_minute: int) -> None:
+    def __init__(
+        self, *, failed_per_minute: int, messages_per_minute: int, invocations_per_minute: int = 0
+    ) -> None:
         self._failed = Window(failed_per_minute)
         self._messages = Window(messages_per_minute)
+        self._invocations = Window(invocations_per_minute)
+        self._watching: Counter[str] = Counter()
 
     def failed(self, source: str) -> None:
         self._failed.add(source)
@@ -64,3 +71,22 @@ class Limits:
         if wait_s:
             raise TooMany("messages", retry_after_s=wait_s)
         self._messages.add(key)
+
+    def check_invoker(self, person: str) -> None:
+        wait_s = self._invocations.wait_s(person)
+        if wait_s:
+            raise TooMany("invocations", retry_after_s=wait_s)
+        self._invocations.add(person)
+
+    @contextmanager
+    def watching(self, person: str) -> Iterator[None]:
+        """One more stream of events, while it lasts; each is paid for in questions to Temporal."""
+        if self._watching[person] >= WATCHED_AT_ONCE:
+            raise TooMany("open streams", retry_after_s=RETRY_STREAM_S)
+        self._watching[person] += 1
+        try:
+            yield
+        finally:
+            self._watching[person] -= 1
+            if not self._watching[person]:
+                del self._watching[person]

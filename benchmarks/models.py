@@ -91,7 +91,8 @@ async def many_texts(client: UnderstandClient, figures: Figures, *, seconds: flo
     async def work(start: int) -> None:
         nonlocal done
         while time.monotonic() < end:
-            done += len(await client.embed(batch(16, start=start)))
+            embeddings = await client.embed(batch(16, start=start))
+            done += len(embeddings)  # not in one line: `+=` reads the sum before it waits
 
     began = time.monotonic()
     await asyncio.gather(*(work(start) for start in range(CLIENTS)))

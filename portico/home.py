@@ -68,6 +68,10 @@ class Home:
         return self.root / "intents"
 
     @property
+    def functions(self) -> Path:
+        return self.root / "functions"
+
+    @property
     def policies(self) -> Path:
         return self.root / "policies"
 

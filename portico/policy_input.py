@@ -93,6 +93,11 @@ class ToolAction(Contract):
     effects: Literal["none", "read", "write"]
     risk: Literal["low", "medium", "high"]
     params_hash: str
+    content_hash: str = ""
+    """The hash of what would run: an approval is for exactly that."""
+    source: str = "function"
+    hosts: tuple[str, ...] = ()
+    """What the settings let it reach."""
 
 
 class AdminAction(Contract):
@@ -109,12 +114,22 @@ class AdminAction(Contract):
 Action = InboundAction | ModelAction | EgressAction | CallbackAction | ToolAction | AdminAction
 
 
+class PolicyApproval(Contract):
+    """Who agreed, and to what: the hashes of the parameters and of the tool that they were shown."""
+
+    id: str
+    role: str
+    params_hash: str
+    content_hash: str
+
+
 class PolicyContext(Contract):
     """What holds at this moment. `now` is RFC 3339 in UTC, `cost_today` what all routes cost today (UTC)."""
 
     now: str
     local_only: bool = False
     cost_today: float = 0.0
+    approved_by: PolicyApproval | None = None
 
     @classmethod
     def at(cls, timestamp: float, *, local_only: bool, cost_today: float = 0.0) -> PolicyContext:
@@ -131,6 +146,11 @@ class PolicyInput(Contract):
     conversation: PolicyConversation
     action: Action
     context: PolicyContext
+
+    def with_approval(self, by: Actor, params_hash: str, content_hash: str) -> PolicyInput:
+        """The same question after somebody agreed to exactly these hashes."""
+        approval = PolicyApproval(id=by.id, role=by.role, params_hash=params_hash, content_hash=content_hash)
+        return self.model_copy(update={"context": self.context.model_copy(update={"approved_by": approval})})
 
     @classmethod
     def about(

@@ -53,6 +53,9 @@ class LimitSettings(Table):
         60, description="for each source address; 0 switches it off", ge=0
     )
     messages_per_minute: int = Field(120, description="for each verified sender; 0 switches it off", ge=0)
+    invocations_per_minute: int = Field(
+        6000, description="tool runs for each person at the edge; 0 switches it off", ge=0
+    )
     inbox_days: int = Field(14, description="how long repeats of an event are recognized", ge=1)
     attachment_bytes: int = Field(20 * MIB, description="largest attachment that is fetched and stored", ge=0)
     request_timeout_s: float = Field(

@@ -266,7 +266,8 @@ class ToolQuestion(Contract):
     decision_id: str
     approved_by: Actor | None = None
     approved_hash: str = ""
-    """The hash of the parameters that the approval was for; another one is not covered by it."""
+    approved_content_hash: str = ""
+    """The hashes of the parameters and the tool that the approval was for; others are not covered by it."""
 
 
 class ToolAnswer(Contract):
@@ -280,7 +281,8 @@ class ToolAnswer(Contract):
     params_hash: str = ""
     network: tuple[str, ...] = ()
     unavailable: str = ""
-    nearest: tuple[str, ...] = ()
+    effects: str = ""
+    risk: str = ""
 
 
 class ToolCall(Contract):

@@ -20,7 +20,7 @@ from sandbox.app import make_app
 from sandbox.image.build import Image, ImageFailed, provide
 from sandbox.isolation import Isolation, IsolationUnavailable, set_up
 from sandbox.link import SandboxGone
-from sandbox.settings import Settings
+from sandbox.settings import MIB, Settings
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -34,6 +34,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--image-dir", type=Path, default=cache / "sandbox")
     parser.add_argument("--warm", type=int, default=1, help="sandboxes kept ready")
     parser.add_argument("--most", type=int, default=24, help="sandboxes at once")
+    parser.add_argument(
+        "--pictures-mib", type=int, default=4096, help="of paused sandboxes and snapshots, together"
+    )
     return parser.parse_args(arguments)
 
 
@@ -81,6 +84,7 @@ def prepare(given: argparse.Namespace) -> tuple[Isolation, Settings]:
         image_dir=given.image_dir,
         warm=given.warm,
         most=given.most,
+        pictures_bytes=given.pictures_mib * MIB,
     )
     image: Image = provide(settings.image_dir)
     return asyncio.run(set_up(settings.runsc, settings.state_dir.resolve(), image, settings.limits)), settings

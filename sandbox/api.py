@@ -11,7 +11,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.http import Refused, read_json, require_key, sandboxes, settings, text, text_map
-from sandbox.sandboxes import TEMPLATES, Sandbox, TooMany
+from sandbox.record import Sandbox
+from sandbox.sandboxes import TEMPLATES, Wanted
 
 ENVD_VERSION = "0.6.7"
 
@@ -20,30 +21,26 @@ async def create(request: Request) -> Response:
     require_key(request)
     body = await read_json(request)
     template = text(body, "templateID", "base")
-    if template not in TEMPLATES:
+    if template not in TEMPLATES and template not in sandboxes(request).snapshots:
         raise Refused(404, f"template {template[:64]!r} not found; there are {', '.join(TEMPLATES)}")
-    for name in ("mcp", "volumeMounts"):
+    for name in ("mcp", "volumeMounts", "iam"):
         if body.get(name):
             raise Refused(400, f"{name} is not supported")
-    timeout_s = _timeout(request, body)
-    metadata, env = text_map(body.get("metadata"), "metadata"), text_map(body.get("envVars"), "envVars")
-    try:
-        sandbox = await sandboxes(request).create(template, timeout_s, metadata, env)
-    except TooMany:
-        message = f"there are {settings(request).most} sandboxes, and more are not allowed"
-        return JSONResponse({"code": 429, "message": message}, 429, headers={"Should-Retry": "false"})
-    return JSONResponse(_opened(sandbox), 201)
-
-
-async def connect(request: Request) -> Response:
-    sandbox = _named(request)
-    sandbox.extend(_timeout(request, await read_json(request)), shorten=False)
-    return JSONResponse(_opened(sandbox))
+    resumes = body.get("autoResume")
+    wanted = Wanted(
+        template=template,
+        timeout_s=timeout_of(request, body),
+        metadata=text_map(body.get("metadata"), "metadata"),
+        env=text_map(body.get("envVars"), "envVars"),
+        pauses=body.get("autoPause") is True,
+        resumes=isinstance(resumes, dict) and resumes.get("enabled") is True,
+    )
+    return JSONResponse(opened(await sandboxes(request).create(wanted)), 201)
 
 
 async def show(request: Request) -> Response:
-    sandbox = _named(request)
-    return JSONResponse({**_described(request, sandbox), "envdAccessToken": sandbox.access_token})
+    sandbox = named(request)
+    return JSONResponse({**described(request, sandbox), "envdAccessToken": sandbox.access_token})
 
 
 async def list_all(request: Request) -> Response:
@@ -51,31 +48,31 @@ async def list_all(request: Request) -> Response:
     query = request.query_params
     pairs = parse_qsl(query.get("metadata", ""))
     wanted = {unquote(name): unquote(value) for name, value in pairs}  # the SDKs quote twice
-    states = query.get("state", "running").split(",")
+    states = set(query.get("state", "running,paused").split(","))
     found = sorted(sandboxes(request).all(), key=lambda each: (each.started, each.id), reverse=True)
-    matching = [each for each in found if wanted.items() <= each.metadata.items() and "running" in states]
+    matching = [each for each in found if wanted.items() <= each.metadata.items() and _state(each) in states]
     try:
         start, limit = int(query.get("nextToken", "0")), min(max(int(query.get("limit", "100")), 1), 100)
     except ValueError:
         raise Refused(400, "limit and nextToken must be numbers") from None
     more = {"x-next-token": str(start + limit)} if start >= 0 and start + limit < len(matching) else {}
     page = matching[max(start, 0) :][:limit]
-    return JSONResponse([_described(request, each) for each in page], headers=more)
+    return JSONResponse([described(request, each) for each in page], headers=more)
 
 
 async def kill(request: Request) -> Response:
-    sandboxes(request).kill(_named(request), "it was killed")
+    sandboxes(request).kill(named(request), "it was killed")
     return Response(status_code=204)
 
 
 async def set_timeout(request: Request) -> Response:
-    sandbox = _named(request)
-    sandbox.extend(_timeout(request, await read_json(request)), shorten=True)
+    sandbox = named(request)
+    sandbox.extend(timeout_of(request, await read_json(request)), shorten=True)
     return Response(status_code=204)
 
 
 async def metrics(request: Request) -> Response:
-    sandbox, limits, now = _named(request), settings(request).limits, datetime.now(UTC)
+    sandbox, limits, now = named(request), settings(request).limits, datetime.now(UTC)
     measured = {
         "timestamp": _time(now),
         "timestampUnix": int(now.timestamp()),
@@ -90,14 +87,7 @@ async def metrics(request: Request) -> Response:
     return JSONResponse([measured])
 
 
-async def unsupported(request: Request) -> Response:
-    require_key(request)
-    return JSONResponse(
-        {"code": 501, "message": f"{request.url.path.rsplit('/', 1)[-1]} is not supported"}, 501
-    )
-
-
-def _named(request: Request) -> Sandbox:
+def named(request: Request) -> Sandbox:
     require_key(request)
     wanted = request.path_params["id"]
     try:
@@ -106,7 +96,7 @@ def _named(request: Request) -> Sandbox:
         raise Refused(404, f"sandbox {wanted[:64]} not found") from None
 
 
-def _timeout(request: Request, body: dict[str, Any]) -> float:
+def timeout_of(request: Request, body: dict[str, Any]) -> float:
     limits = settings(request).limits
     seconds = body.get("timeout", limits.timeout_s)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
@@ -116,7 +106,7 @@ def _timeout(request: Request, body: dict[str, Any]) -> float:
     return float(seconds)
 
 
-def _opened(sandbox: Sandbox) -> dict[str, Any]:
+def opened(sandbox: Sandbox) -> dict[str, Any]:
     return {
         "templateID": sandbox.template,
         "sandboxID": sandbox.id,
@@ -128,7 +118,7 @@ def _opened(sandbox: Sandbox) -> dict[str, Any]:
     }
 
 
-def _described(request: Request, sandbox: Sandbox) -> dict[str, Any]:
+def described(request: Request, sandbox: Sandbox) -> dict[str, Any]:
     limits = settings(request).limits
     return {
         "templateID": sandbox.template,
@@ -140,9 +130,14 @@ def _described(request: Request, sandbox: Sandbox) -> dict[str, Any]:
         "cpuCount": limits.cpus,
         "memoryMB": limits.memory_bytes >> 20,
         "diskSizeMB": limits.home_bytes >> 20,
-        "state": "running",
+        "state": _state(sandbox),
         "metadata": sandbox.metadata,
+        "lifecycle": {"autoResume": sandbox.resumes, "onTimeout": "pause" if sandbox.pauses else "kill"},
     }
+
+
+def _state(sandbox: Sandbox) -> str:
+    return "paused" if sandbox.paused else "running"
 
 
 def _time(moment: datetime) -> str:
@@ -154,15 +149,8 @@ ROUTES = [
     Route("/v2/sandboxes", create, methods=["POST"]),
     Route("/sandboxes", list_all, methods=["GET"]),
     Route("/v2/sandboxes", list_all, methods=["GET"]),
-    Route("/sandboxes/{id}/connect", connect, methods=["POST"]),
-    Route("/v2/sandboxes/{id}/connect", connect, methods=["POST"]),
     Route("/sandboxes/{id}", show, methods=["GET"]),
     Route("/sandboxes/{id}", kill, methods=["DELETE"]),
     Route("/sandboxes/{id}/timeout", set_timeout, methods=["POST"]),
     Route("/sandboxes/{id}/metrics", metrics, methods=["GET"]),
-    Route("/sandboxes/{id}/network", unsupported, methods=["PUT"]),
-    *(
-        Route(f"/sandboxes/{{id}}/{name}", unsupported, methods=["POST"])
-        for name in ("pause", "resume", "snapshots", "fork")
-    ),
 ]

@@ -7,15 +7,17 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox import api, commands, envd, interpreter, transfer
+from sandbox import api, commands, envd, interpreter, pausing, transfer
 from sandbox.http import Refused, on_refused, refusal
 from sandbox.isolation import Isolation
 from sandbox.link import GuestError, SandboxGone
-from sandbox.sandboxes import Sandboxes
+from sandbox.pictures import PictureFailed
+from sandbox.sandboxes import Paused, Sandboxes, TooMany
 from sandbox.settings import Settings
 
 STATUS = {
@@ -41,13 +43,36 @@ async def on_gone(_: Request, error: Exception) -> Response:
     return refusal(502, "The sandbox was not found")
 
 
+async def on_picture_failed(_: Request, error: Exception) -> Response:
+    return refusal(507 if isinstance(error, PictureFailed) and error.full else 501, str(error))
+
+
+async def on_paused(_: Request, error: Exception) -> Response:
+    return refusal(409, str(error))
+
+
+async def on_too_many(_: Request, error: Exception) -> Response:
+    body = {"code": 429, "message": str(error)}
+    return JSONResponse(body, 429, headers={"Should-Retry": "false"})
+
+
+ANSWERS = {
+    Refused: on_refused,
+    GuestError: on_guest_error,
+    SandboxGone: on_gone,
+    PictureFailed: on_picture_failed,
+    Paused: on_paused,
+    TooMany: on_too_many,
+}
+
+
 def make_app(isolation: Isolation, settings: Settings) -> Starlette:
     sandboxes = Sandboxes(isolation, settings)
 
     @contextlib.asynccontextmanager
     async def running(_: Starlette) -> AsyncIterator[None]:
         watch = asyncio.create_task(sandboxes.watch())
-        sandboxes.fill()
+        sandboxes.begin()
         try:
             yield
         finally:
@@ -58,12 +83,14 @@ def make_app(isolation: Isolation, settings: Settings) -> Starlette:
         routes=[
             Route("/healthz", healthz),
             *api.ROUTES,
+            *pausing.ROUTES,
             *interpreter.ROUTES,
             *envd.ROUTES,
             *commands.ROUTES,
             *transfer.ROUTES,
         ],
-        exception_handlers={Refused: on_refused, GuestError: on_guest_error, SandboxGone: on_gone},
+        exception_handlers=ANSWERS,
+        middleware=[Middleware(pausing.Waking)],
         lifespan=running,
     )
     app.state.settings, app.state.sandboxes = settings, sandboxes

@@ -18,8 +18,8 @@ from sandbox.connect import failed as failed_stream
 from sandbox.envd import sandbox_of
 from sandbox.http import Refused, text_map
 from sandbox.link import GuestError
+from sandbox.record import Sandbox
 from sandbox.running import Command
-from sandbox.sandboxes import Sandbox
 
 COMMANDS_LIMIT = 64
 SIGNALS = ("SIGNAL_SIGKILL", "SIGNAL_SIGTERM")

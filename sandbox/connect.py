@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from sandbox.http import JSON_LIMIT
 from sandbox.link import GuestError
-from sandbox.sandboxes import Sandbox
+from sandbox.record import Sandbox
 
 PREFIX = struct.Struct(">BI")
 LAST = 0x02

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from sandbox.connect import Message, RpcError, unary
 from sandbox.http import ENVD, addressed, opened
-from sandbox.sandboxes import Sandbox
+from sandbox.record import Sandbox
 
 USERS = ("", "user")
 

@@ -9,7 +9,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sandbox.sandboxes import Sandbox, Sandboxes
+from sandbox.record import Sandbox
+from sandbox.sandboxes import Sandboxes
 from sandbox.settings import Settings
 
 ENVD, INTERPRETER = "49983", "49999"
@@ -55,9 +56,12 @@ def addressed(request: Request, port: str) -> Sandbox:
     if request.headers.get("e2b-sandbox-port", port) != port:
         raise Refused(502, "The sandbox is running but the port is not open")
     try:
-        return sandboxes(request).find(wanted)
+        sandbox = sandboxes(request).find(wanted)
     except KeyError:
         raise Refused(502, f"The sandbox {wanted[:64]} was not found") from None
+    if sandbox.paused:
+        raise Refused(502, f"The sandbox {wanted[:64]} was not found: it is paused")
+    return sandbox
 
 
 def opened(request: Request, port: str) -> Sandbox:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from sandbox.http import INTERPRETER, Refused, opened, read_json, text, text_map
 from sandbox.link import Call, GuestError, SandboxGone
-from sandbox.sandboxes import Sandbox
+from sandbox.record import Sandbox
 
 KEEPALIVE_S = 5.0
 HOME = "/home/user"

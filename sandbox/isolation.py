@@ -126,6 +126,19 @@ class Isolation:
         if said.decode(errors="replace").strip() != f"set apart: {GUEST_UID}":
             raise IsolationUnavailable(_advice(complaint.decode(errors="replace").strip()[-800:]))
 
+    async def picture(self, name: str, folder: Path) -> str:
+        """Write all of a sandbox that stands still into the folder. What went wrong, or nothing."""
+        process = await asyncio.create_subprocess_exec(
+            *self.command(
+                "checkpoint", f"--image-path={folder}", "--leave-running", "--compression=none", name
+            ),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, complaint = await process.communicate()
+        return complaint.decode(errors="replace").strip()[-500:] or "it ended" if process.returncode else ""
+
     async def destroy(self, name: str) -> None:
         """Whatever is left of a sandbox: processes, mounts, cgroup, bundle."""
         with contextlib.suppress(OSError, TimeoutError):
@@ -135,8 +148,9 @@ class Isolation:
                 stderr=asyncio.subprocess.DEVNULL,
             )
             await asyncio.wait_for(process.wait(), 20)
-        for left in (self.state / "runsc").glob(f"*{name}*"):
-            left.unlink(missing_ok=True)
+        for left in (self.state / "runsc").iterdir():
+            if left.name.startswith((f"{name}_", f"runsc-{name}.", f"{name}.")):
+                left.unlink(missing_ok=True)
         for _ in range(40 if self.cgroups else 0):  # who was killed while starting is not known to runsc
             if _without_cgroups(name):
                 break

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import itertools
 import signal
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -19,6 +18,7 @@ from sandbox.guest import frames
 Answer = tuple[dict[str, Any], bytes]
 UNREAD_LIMIT = 64 * 1024 * 1024  # of one call; who reads more slowly than that loses the call
 READY_S = 30.0
+STILL_S = 10.0
 PR_SET_PDEATHSIG = 1
 
 
@@ -92,21 +92,22 @@ class Call:
 class Link:
     """A started sandbox process and the calls over its pipes. `on_end` hears once that it is over."""
 
-    def __init__(self, process: asyncio.subprocess.Process, on_end: Callable[[], None]) -> None:
-        assert process.stdin is not None and process.stdout is not None
-        self.process = process
-        self._input = process.stdin
-        self._output = process.stdout
+    def __init__(
+        self, process: asyncio.subprocess.Process, on_end: Callable[[], None], *, goes_on_at: int = 0
+    ) -> None:
+        """`goes_on_at`: made from the picture of another, whose next call had that number. It stands still."""
         self._on_end = on_end
-        self._numbers = itertools.count(1)
+        self.next_number = goes_on_at or 1
         self._calls: dict[int, Call] = {}
+        self._held: list[bytes] | None = [] if goes_on_at else None
         self.closed = False
-        self._reader = asyncio.create_task(self._read())
+        self.join(process)
 
     def call(self, operation: str, **arguments: Any) -> Call:
         """Begin a request. SandboxGone if there is nobody to ask."""
         body = arguments.pop("body", b"")
-        call = Call(self, next(self._numbers))
+        call = Call(self, self.next_number)
+        self.next_number += 1
         self._calls[call.number] = call
         call.send({"op": operation, **arguments}, body)
         return call
@@ -128,7 +129,11 @@ class Link:
     def write(self, header: dict[str, Any], body: bytes = b"") -> None:
         if self.closed:
             raise SandboxGone
-        self._input.write(frames.encode(header, body))
+        frame = frames.encode(header, body)
+        if self._held is None:
+            self._input.write(frame)
+        else:
+            self._held.append(frame)
 
     async def flow(self) -> None:
         try:
@@ -138,6 +143,54 @@ class Link:
 
     def forget(self, number: int) -> None:
         self._calls.pop(number, None)
+
+    async def freeze(self) -> None:
+        """The agent stands still, with nothing left in the pipes, until `thaw`. GuestError if it does not."""
+        if self._held is not None:
+            raise GuestError("unavailable", "the sandbox stands still already")
+        call = self.call("freeze")
+        self._held = []
+        try:
+            async with asyncio.timeout(STILL_S):
+                async for _ in call:
+                    pass
+        except TimeoutError:
+            self.close()
+            raise GuestError("deadline_exceeded", "the sandbox did not stand still and was ended") from None
+
+    @property
+    def still(self) -> bool:
+        return self._held is not None
+
+    async def thaw(self, *, rename: bool = False) -> None:
+        """Go on; what was to be said meanwhile is said now. SandboxGone if there is nobody any more."""
+        held, self._held = self._held or [], None
+        if self._reader.done():
+            self.close()
+        call = self.call("thaw", rename=rename)
+        for frame in held:
+            self._input.write(frame)
+        async with asyncio.timeout(READY_S):
+            async for _ in call:
+                pass
+
+    async def part(self) -> None:
+        """Let the frozen process go, and keep the calls for the one that will be made from its picture."""
+        self._input.close()
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await asyncio.wait((self._reader,))
+
+    def join(self, process: asyncio.subprocess.Process) -> None:
+        """Speak to this process: the first, or one made from the picture of the one before."""
+        assert process.stdin is not None and process.stdout is not None
+        self.process, self._input, self._output = process, process.stdin, process.stdout
+        self._reader = asyncio.create_task(self._read())
+
+    def take_over(self, number: int) -> Call:
+        """A call that the sandbox in the picture had begun."""
+        call = self._calls[number] = Call(self, number)
+        return call
 
     def close(self) -> None:
         """End what is read and every call. The sandbox ends by itself, or is killed by its owner."""
@@ -160,7 +213,8 @@ class Link:
                 body = await self._output.readexactly(body_size)
                 self._hand_over(header, body, header_size + body_size)
         except (asyncio.IncompleteReadError, frames.FrameError, OSError):
-            self.close()
+            if self._held is None:  # else it is being taken away, or `thaw` will see
+                self.close()
 
     def _hand_over(self, header: dict[str, Any], body: bytes, size: int) -> None:
         call = self._calls.get(header["id"])
@@ -178,8 +232,8 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-async def start(command: list[str], on_end: Callable[[], None]) -> Link:
-    process = await asyncio.create_subprocess_exec(
+async def spawn(command: list[str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -189,4 +243,3 @@ async def start(command: list[str], on_end: Callable[[], None]) -> Link:
         preexec_fn=die_with_parent,
         env={},
     )
-    return Link(process, on_end)

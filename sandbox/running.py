@@ -20,7 +20,7 @@ class Command:
     """`config` and `tag` as the client gave them; `finished` once it has ended and everybody was told."""
 
     def __init__(self, call: Call, config: dict[str, Any], tag: str | None) -> None:
-        self._call = call
+        self.call = call
         self.config = config
         self.tag = tag
         self.pid = 0
@@ -29,7 +29,7 @@ class Command:
 
     async def begin(self) -> AsyncIterator[Answer]:
         """Wait until it has started. GuestError says why it could not."""
-        answers = aiter(self._call)
+        answers = aiter(self.call)
         header, _ = await anext(answers)
         if not isinstance(header.get("pid"), int):
             raise GuestError("internal", "the sandbox answered nonsense")

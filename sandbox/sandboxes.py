@@ -1,24 +1,22 @@
-"""Every sandbox of the service: made, found, counted, watched and ended here."""
+"""Every sandbox of the service: made, found, counted, watched, paused, copied and ended here."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import logging
-import os
 import secrets
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
 
-from sandbox import link
-from sandbox.isolation import AGENT, Isolation
-from sandbox.link import Link, SandboxGone
-from sandbox.running import Command
+from sandbox.isolation import Isolation
+from sandbox.link import GuestError, SandboxGone
+from sandbox.making import MARGIN, Maker, Opened, thawed
+from sandbox.pictures import PictureFailed, Pictures, Sealed
+from sandbox.record import Kept, Sandbox
 from sandbox.settings import Settings
 
 WATCH_S = 0.2
@@ -29,55 +27,40 @@ TEMPLATES = ("base", "code-interpreter-v1", "code-interpreter")
 class TooMany(Exception):
     """No more sandboxes fit."""
 
+    def __init__(self, most: int) -> None:
+        super().__init__(f"there are {most} sandboxes, and more are not allowed")
 
-@dataclass
-class Sandbox:
-    """One sandbox with its link; told apart by its id, opened by its tokens."""
 
-    id: str
-    link: Link
-    template: str = ""
+class Paused(Exception):
+    """The sandbox is paused, and what was asked needs a running one."""
+
+    def __init__(self) -> None:
+        super().__init__("the sandbox is paused: connect to it first")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a sandbox is made with."""
+
+    template: str
+    timeout_s: float
     metadata: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
-    access_token: str = field(default_factory=lambda: secrets.token_hex(32))
-    traffic_token: str = field(default_factory=lambda: secrets.token_hex(32))
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    ends: datetime = field(default_factory=lambda: datetime.now(UTC))
-    commands: dict[int, Command] = field(default_factory=dict)
-    memory: Path | None = None
-    cpu_mark: tuple[float, float] = (0.0, 0.0)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    pauses: bool = False
+    resumes: bool = False
 
-    def opens(self, *tokens: str | None) -> bool:
-        """Whether one of the tokens is this sandbox's own."""
-        mine = (self.access_token, self.traffic_token)
-        return any(
-            token and hmac.compare_digest(token.encode(), own.encode()) for token in tokens for own in mine
-        )
 
-    def signed(self, path: str, operation: str, user: str, expiration: str | None) -> str:
-        parts = [path, operation, user, self.access_token, *([expiration] if expiration else [])]
-        digest = hashlib.sha256(":".join(parts).encode()).digest()
-        return "v1_" + base64.b64encode(digest).decode().rstrip("=")
+@dataclass(frozen=True)
+class Snapshot:
+    """A picture that sandboxes are made from. It outlives the one it was taken of."""
 
-    def extend(self, seconds: float, *, shorten: bool) -> None:
-        ends = datetime.now(UTC) + timedelta(seconds=seconds)
-        self.ends = ends if shorten else max(ends, self.ends)
-
-    def cpu_used_percent(self) -> float:
-        """Since the last question, of one processor; 0 the first time."""
-        sentry = _sentry(self.link.process.pid)
-        try:
-            fields = (sentry / "stat").read_text().rsplit(") ", 1)[1].split() if sentry else ["0"] * 13
-        except OSError:
-            return 0.0
-        now, used = time.monotonic(), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        before, self.cpu_mark = self.cpu_mark, (now, used)
-        return round(100 * (used - before[1]) / (now - before[0]), 1) if before[0] else 0.0
-
-    def memory_used(self) -> int:
-        """Bytes of guest memory and files, and of gVisor's own heap. 0 while it cannot be told."""
-        return _memory_of(self)
+    id: str
+    name: str
+    of: str
+    picture: Sealed
+    next_number: int
+    commands: list[Kept]
+    env: dict[str, str]
 
 
 class Sandboxes:
@@ -86,11 +69,12 @@ class Sandboxes:
     def __init__(self, isolation: Isolation, settings: Settings) -> None:
         self._isolation = isolation
         self._settings = settings
+        self._pictures = Pictures(isolation.state, settings.pictures_bytes)
+        self._maker = Maker(isolation, settings, self._pictures, self._over)
         self._all: dict[str, Sandbox] = {}
-        self._warm: asyncio.Queue[Sandbox] = asyncio.Queue()
-        self._filling: set[asyncio.Task[None]] = set()
+        self.snapshots: dict[str, Snapshot] = {}
         self._making = 0
-        self._ending: set[asyncio.Task[None]] = set()
+        self._behind: set[asyncio.Task[Any]] = set()
 
     def find(self, wanted: str) -> Sandbox:
         return self._all[wanted]
@@ -98,65 +82,127 @@ class Sandboxes:
     def all(self) -> Iterator[Sandbox]:
         return iter(list(self._all.values()))
 
-    async def create(
-        self, template: str, timeout_s: float, metadata: dict[str, str], env: dict[str, str]
-    ) -> Sandbox:
-        """A sandbox of the caller's own: a warm one if there is, else a new one. TooMany at the limit."""
-        if len(self._all) + self._making >= self._settings.most:
-            raise TooMany
-        self._making += 1
-        try:
-            sandbox = self._take_warm() or await self._make()
-        finally:
-            self._making -= 1
-        sandbox.template, sandbox.metadata, sandbox.env = template, metadata, env
-        sandbox.started = datetime.now(UTC)
-        sandbox.extend(timeout_s, shorten=True)
-        self._all[sandbox.id] = sandbox
-        self.fill()
+    def begin(self) -> None:
+        self._maker.begin()
+
+    async def create(self, wanted: Wanted) -> Sandbox:
+        """A sandbox of the caller's own. TooMany at the limit."""
+        with self._place():
+            snapshot = self.snapshots.get(wanted.template)
+            if snapshot is None:
+                sandbox = await self._maker.take()
+            else:
+                wanted = replace(wanted, env=snapshot.env | wanted.env)
+                async with self._pictures.folder(snapshot.picture.size) as folder:
+                    await self._pictures.unseal(snapshot.picture, folder)
+                    picture = Opened(folder, snapshot.next_number, snapshot.commands)
+                    sandbox = await self._maker.restored(picture)
+            self._register(sandbox, wanted)
+        self._maker.fill()
         return sandbox
 
-    def _take_warm(self) -> Sandbox | None:
-        while not self._warm.empty():
-            sandbox = self._warm.get_nowait()
-            if not sandbox.link.closed:
-                return sandbox
-        return None
-
-    def fill(self) -> None:
-        """Have the next sandboxes ready before anybody asks."""
-        missing = self._settings.warm - self._warm.qsize() - len(self._filling)
-        for _ in range(missing):
-            task = asyncio.create_task(self._add_warm())
-            self._filling.add(task)
-            task.add_done_callback(self._filling.discard)
-
-    async def _add_warm(self) -> None:
-        sandbox = await self._make()
-        ready = False
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        running = sum(not sandbox.paused for sandbox in self._all.values())
+        if running + self._making >= self._settings.most:
+            raise TooMany(self._settings.most)
+        self._making += 1
         try:
-            ready = bool((await sandbox.link.ask("ready", timeout_s=link.READY_S)).get("ready"))
-        except (SandboxGone, link.GuestError):
-            LOG.warning("a sandbox did not get ready")  # the next creation tries again and reports
+            yield
         finally:
-            if not ready:  # also when the service stops meanwhile
-                sandbox.link.close()
-        if ready:
-            self._warm.put_nowait(sandbox)
+            self._making -= 1
 
-    async def _make(self) -> Sandbox:
-        name = "i" + secrets.token_hex(10)
-        bundle = self._isolation.write_bundle(name, self._settings.limits, AGENT)
-        command = self._isolation.command("run", f"--bundle={bundle}", name)
-        started = await link.start(command, lambda: self._over(name))
-        return Sandbox(name, started)
+    def _register(self, sandbox: Sandbox, wanted: Wanted) -> None:
+        sandbox.template, sandbox.metadata, sandbox.env = wanted.template, wanted.metadata, wanted.env
+        sandbox.pauses, sandbox.resumes = wanted.pauses, wanted.resumes
+        sandbox.started = datetime.now(UTC)
+        sandbox.extend(wanted.timeout_s, shorten=True)
+        if not sandbox.link.closed:
+            self._all[sandbox.id] = sandbox
 
-    def _over(self, name: str) -> None:
+    async def pause(self, sandbox: Sandbox) -> bool:
+        """Keep all of it sealed and give its memory back. False if it is paused. PictureFailed, and it runs on."""
+        async with sandbox.turning:
+            if sandbox.paused:
+                return False
+            async with self._pictures.folder(sandbox.memory_used() + MARGIN) as folder:
+                await self._maker.picture(sandbox, folder)
+                try:
+                    sandbox.picture = await self._pictures.seal(folder)
+                except PictureFailed:
+                    await thawed(sandbox.link)
+                    raise
+            if sandbox.link.closed:  # killed meanwhile
+                self._pictures.drop(sandbox.picture)
+                raise SandboxGone
+            await sandbox.link.part()
+            await self._isolation.destroy(sandbox.run)
+        return True
+
+    async def resume(self, sandbox: Sandbox, timeout_s: float) -> None:
+        """Nothing if it runs. TooMany at the limit; PictureFailed if there is no room now."""
+        async with sandbox.turning:
+            if (picture := sandbox.picture) is None:
+                return
+            with self._place():
+                async with self._pictures.folder(picture.size) as folder:
+                    await self._pictures.unseal(picture, folder)
+                    sandbox.extend(timeout_s, shorten=True)
+                    await self._maker.resumed(sandbox, folder)
+            self._pictures.drop(picture)
+
+    async def fork(self, sandbox: Sandbox, count: int, timeout_s: float) -> list[Sandbox | TooMany]:
+        """Running copies, each with tokens of its own, as far as there is room."""
+        wanted = Wanted(
+            template=sandbox.template, timeout_s=timeout_s, metadata=sandbox.metadata, env=sandbox.env
+        )
+        made: list[Sandbox | TooMany] = []
+        async with sandbox.turning, self._pictures.folder(sandbox.memory_used() + MARGIN) as folder:
+            if sandbox.paused:
+                raise Paused
+            await self._maker.picture(sandbox, folder)
+            picture = Opened(folder, sandbox.link.next_number, sandbox.kept())
+            await thawed(sandbox.link)
+            for _ in range(count):
+                try:
+                    with self._place():
+                        fork = await self._maker.restored(picture)
+                        self._register(fork, wanted)
+                except TooMany as too_many:
+                    made.append(too_many)
+                else:
+                    made.append(fork)
+        return made
+
+    async def snapshot(self, sandbox: Sandbox, name: str) -> Snapshot:
+        async with sandbox.turning, self._pictures.folder(sandbox.memory_used() + MARGIN) as folder:
+            if sandbox.paused:
+                raise Paused
+            await self._maker.picture(sandbox, folder)
+            number, commands = sandbox.link.next_number, sandbox.kept()
+            await thawed(sandbox.link)
+            picture = await self._pictures.seal(folder)
+        taken = Snapshot(
+            "s" + secrets.token_hex(10), name, sandbox.id, picture, number, commands, dict(sandbox.env)
+        )
+        self.snapshots[taken.id] = taken
+        return taken
+
+    def forget(self, wanted: str) -> None:
+        """KeyError if there is no such snapshot."""
+        self._pictures.drop(self.snapshots.pop(wanted).picture)
+
+    def _over(self, sandbox: Sandbox) -> None:
         """The link has closed: nothing of the sandbox may stay."""
-        self._all.pop(name, None)
-        task = asyncio.create_task(self._isolation.destroy(name))
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._all.pop(sandbox.id, None)
+        if sandbox.picture is not None:
+            self._pictures.drop(sandbox.picture)
+        self._go_on_behind(self._isolation.destroy(sandbox.run))
+
+    def _go_on_behind(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
 
     def kill(self, sandbox: Sandbox, because: str) -> None:
         LOG.info("sandbox %s ends: %s", sandbox.id, because)
@@ -165,54 +211,32 @@ class Sandboxes:
         sandbox.link.close()
 
     async def watch(self) -> None:
-        """End what is past its time or takes more memory than it may. Runs as long as the service."""
+        """End or pause what is past its time, end what takes too much memory. As long as the service runs."""
         while True:
             await asyncio.sleep(WATCH_S)
             now = datetime.now(UTC)
             for sandbox in self.all():
-                if now >= sandbox.ends:
+                if sandbox.paused:
+                    continue
+                if now >= sandbox.ends and sandbox.pauses:
+                    if not sandbox.turning.locked():
+                        self._go_on_behind(self._pause_or_kill(sandbox))
+                elif now >= sandbox.ends:
                     self.kill(sandbox, "its time was over")
                 elif sandbox.memory_used() > self._settings.limits.memory_bytes:
                     self.kill(sandbox, "it used more memory than it may")
 
+    async def _pause_or_kill(self, sandbox: Sandbox) -> None:
+        try:
+            await self.pause(sandbox)
+        except (PictureFailed, GuestError, SandboxGone) as failed:
+            self.kill(sandbox, f"its time was over, and it could not be paused: {failed}")
+
     async def close(self) -> None:
         """End everything, and wait until nothing is left."""
-        for task in self._filling:
-            task.cancel()
-        if self._filling:
-            await asyncio.wait(self._filling)
-        for sandbox in [*self.all(), *(self._warm.get_nowait() for _ in range(self._warm.qsize()))]:
+        for sandbox in [*self.all(), *await self._maker.close()]:
             self.kill(sandbox, "the service stops")
         until = time.monotonic() + 15
-        while self._ending and time.monotonic() < until:
-            await asyncio.wait(self._ending, timeout=1)
-
-
-def _memory_of(sandbox: Sandbox) -> int:
-    memory, sentry = sandbox.memory, _sentry(sandbox.link.process.pid)
-    if sentry is None:
-        return 0
-    try:
-        if memory is None or not memory.is_relative_to(sentry):
-            memory = sandbox.memory = next(
-                entry for entry in (sentry / "fd").iterdir() if "memfd:runsc-memory" in os.readlink(entry)
-            )
-        heap = next(
-            line for line in (sentry / "status").read_text().splitlines() if line.startswith("RssAnon:")
-        )
-        return memory.stat().st_blocks * 512 + int(heap.split()[1]) * 1024
-    except (OSError, StopIteration):
-        sandbox.memory = None
-        return 0
-
-
-def _sentry(starter: int) -> Path | None:
-    """The kernel process of a sandbox: a child of the `runsc` that was started."""
-    try:
-        for thread in Path(f"/proc/{starter}/task").iterdir():  # any of them may have started it
-            for child in (thread / "children").read_text().split():
-                if "runsc-sandbox" in Path(f"/proc/{child}/cmdline").read_text():
-                    return Path(f"/proc/{child}")
-    except OSError:
-        pass
-    return None
+        while self._behind and time.monotonic() < until:
+            await asyncio.wait(self._behind, timeout=1)
+        self._pictures.close()

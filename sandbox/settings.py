@@ -34,4 +34,5 @@ class Settings:
     image_dir: Path
     warm: int = 1
     most: int = 24
+    pictures_bytes: int = 4096 * MIB  # of paused ones and snapshots, together
     limits: Limits = Limits()

@@ -18,7 +18,7 @@ from sandbox.envd import USERS, user_of
 from sandbox.guest.frames import CHUNK
 from sandbox.http import ENVD, Refused, opened, sandboxes
 from sandbox.link import Call, GuestError
-from sandbox.sandboxes import Sandbox
+from sandbox.record import Sandbox
 
 METADATA = "x-metadata-"
 

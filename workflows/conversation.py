@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from portico.contracts import Envelope
     from portico.steps import ToolOutcome
     from portico.tool_steps import ToolWaiting
-    from workflows import options
+    from workflows import options, plans
     from workflows.approvals import Approvals
     from workflows.arrivals import Arrivals
     from workflows.desk import Desk
@@ -131,7 +131,7 @@ class Conversation:
         return self._renewing() and not self._busy and workflow.all_handlers_finished()
 
     def _state(self) -> ConversationState:
-        return ConversationState(
+        state = ConversationState(
             conversation=self._carried.conversation,
             split_queues=self._carried.split_queues,
             arrivals=tuple(self._inbox),
@@ -140,3 +140,4 @@ class Conversation:
             seen=self._seen.pack(),
             **self._open.carried(),
         )
+        return plans.carried(state)

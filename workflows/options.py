@@ -72,6 +72,20 @@ TOOL_ATTEMPTS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attem
 TOOL_HEARTBEAT = timedelta(seconds=10)
 """Tools beat every 2 s, so that a killed worker is noticed soon."""
 
+TOOL_SPARE = timedelta(seconds=30)
+"""Beside the tool's own time: waiting for a place among others (20 s), starting its process, being stopped."""
+
+CALLBACK_START_TO_CLOSE = timedelta(seconds=40)
+"""An attempt ends by itself after 25 s."""
+
+CALLBACK_ATTEMPTS = RetryPolicy(
+    initial_interval=timedelta(seconds=5), backoff_coefficient=2.0, maximum_interval=timedelta(hours=1)
+)
+"""A receiver may be away for hours; it is asked often at first and once an hour later."""
+
+CALLBACK_WHOLE = timedelta(hours=24)
+"""After a day nobody waits for it any more; the result can still be read."""
+
 NOTICE_AFTER = timedelta(seconds=20)
 """After this long without a part the person is told that the work waits."""
 

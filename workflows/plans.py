@@ -11,14 +11,16 @@ from portico.contracts import ExecutionResult, ExecutionStatus
 from portico.steps import Generated
 from portico.tool_steps import OfferAnswer, ToolBounds, ToolOffer, ToolRequest, ToolReturn, ToolRound
 from workflows import replies
-from workflows.state import ToolPlan
+from workflows.state import ConversationState, QueuedTurn, ToolPlan
 
-RESULT_LENGTH = 4_000
-PLAN_LENGTH = 16_000
-"""Of what all tools of a plan returned, in characters: what is carried from run to run stays small."""
+RESULT_LENGTH = 10_000
+PLAN_LENGTH = 24_000
+"""Of what all tools of a plan returned, in characters: what many models hold beside the dialogue."""
 OLD_RESULT_LENGTH = 300
-PARAMETER_LENGTH = 500
-TEXT_LENGTH = 2_000
+PARAMETER_LENGTH = 400
+TEXT_LENGTH = 1_000
+CARRIED_LENGTH = 5_000
+"""Of what all open plans hold, in characters, when a conversation renews: what is carried stays below 100 KB."""
 FILES = 8
 """So many files of its tools an answer brings along."""
 OPEN_PLANS = 4
@@ -88,7 +90,27 @@ def returned(plan: ToolPlan, call_id: str, result: ExecutionResult) -> ToolPlan:
     order = [call.id for call in last.calls]
     results = sorted((*last.results, came), key=lambda one: order.index(one.id) if one.id in order else 0)
     rounds = (*earlier, last.model_copy(update={"results": tuple(results)}))
-    return plan.model_copy(update={"rounds": _fitted(rounds)})
+    return plan.model_copy(update={"rounds": _fitted(rounds, PLAN_LENGTH)})
+
+
+def carried(state: ConversationState) -> ConversationState:
+    """The state with plans that are small enough to be carried; what was cut says so to the model."""
+    begun = [turn for turn in state.queue if turn.plan is not None]
+    room = CARRIED_LENGTH // max(1, len(begun) + len(state.plans))
+
+    def small(turn: QueuedTurn) -> QueuedTurn:
+        if turn.plan is None:
+            return turn
+        fitted = _fitted(turn.plan.rounds, room, old=40)
+        rounds = (*map(_bare, fitted[:-1]), *map(_short, fitted[-1:]))
+        return turn.model_copy(update={"plan": turn.plan.model_copy(update={"rounds": rounds})})
+
+    return state.model_copy(
+        update={
+            "queue": tuple(small(turn) for turn in state.queue),
+            "plans": tuple(one.model_copy(update={"turn": small(one.turn)}) for one in state.plans),
+        }
+    )
 
 
 def result_text(result: ExecutionResult) -> str:
@@ -119,19 +141,34 @@ def _shortened(call: ToolRequest) -> ToolRequest:
     return call.model_copy(update={"parameters": cut, "arguments": ""})
 
 
-def _cut(value: JsonValue) -> JsonValue:
+def _cut(value: JsonValue, limit: int = PARAMETER_LENGTH) -> JsonValue:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return value if len(text) <= PARAMETER_LENGTH else _bounded(text, PARAMETER_LENGTH)
+    return value if len(text) <= limit else _bounded(text, limit)
 
 
-def _fitted(rounds: tuple[ToolRound, ...]) -> tuple[ToolRound, ...]:
+def _bare(done: ToolRound) -> ToolRound:
+    """An earlier round, of which the model need only know what it called."""
+    calls = tuple(call.model_copy(update={"parameters": {}}) for call in done.calls)
+    return done.model_copy(update={"text": "", "calls": calls})
+
+
+def _short(done: ToolRound) -> ToolRound:
+    cut = [{name: _cut(value, 100) for name, value in call.parameters.items()} for call in done.calls]
+    calls = tuple(
+        call.model_copy(update={"parameters": one}) for call, one in zip(done.calls, cut, strict=True)
+    )
+    return done.model_copy(update={"text": _bounded(done.text, 200), "calls": calls})
+
+
+def _fitted(
+    rounds: tuple[ToolRound, ...], room: int, *, old: int = OLD_RESULT_LENGTH
+) -> tuple[ToolRound, ...]:
     """The newest results whole, older ones cut short where all together are too long."""
-    room = PLAN_LENGTH
     kept: list[ToolRound] = []
     for done in reversed(rounds):
         results = []
         for one in reversed(done.results):
-            text = one.text if len(one.text) <= room else _bounded(one.text, OLD_RESULT_LENGTH)
+            text = one.text if len(one.text) <= room else _bounded(one.text, max(old, room))
             room -= min(room, len(text))
             results.append(one.model_copy(update={"text": text}))
         kept.append(done.model_copy(update={"results": tuple(reversed(results))}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -33,7 +34,7 @@ def files_list(context: ToolContext, folder: str = "") -> dict[str, Any]:
     Args:
         folder: only what lies below this folder; empty for everything
     """
-    found = _visible(context.workspace, folder)
+    found = _seen(context.workspace, folder)
     listed = found[:MOST_LISTED]
     lines = [f"{one.path}  {_size(one.size_bytes)}  {one.modified_at:%Y-%m-%d %H:%M}" for one in listed]
     if len(found) > len(listed):
@@ -56,7 +57,7 @@ def files_read(context: ToolContext, path: Path, offset: Annotated[int, Field(ge
         path: the file
         offset: the character to begin with, for a file that is too long to be read at once
     """
-    text = _text(context.workspace.read(_open(path)), path)
+    text = _text(context.workspace.read(visible(path)), path)
     piece = text[offset : offset + LONGEST_TEXT]
     rest = len(text) - offset - len(piece)
     return {
@@ -75,7 +76,7 @@ def files_search(context: ToolContext, words: Annotated[str, Field(min_length=1)
         folder: only below this folder; empty for everything
     """
     wanted, hits = words.casefold(), []
-    found = _visible(context.workspace, folder)
+    found = _seen(context.workspace, folder)
     for number, one in enumerate(found):
         context.raise_if_cancelled()
         if number % 20 == 0:
@@ -108,7 +109,7 @@ def files_replace(context: ToolContext, path: Path, text: str) -> dict[str, Any]
         path: the file
         text: what it holds from now on
     """
-    if not context.workspace.exists(_open(path)):
+    if not context.workspace.exists(visible(path)):
         raise AskAgain(f"there is no {path}; files_write makes a new file")
     return _written(context.workspace.write(path, text.encode()))
 
@@ -121,9 +122,9 @@ def files_move(context: ToolContext, path: Path, to: Path) -> dict[str, Any]:
         path: the file
         to: its new path
     """
-    if context.workspace.exists(_open(to)):
+    if context.workspace.exists(visible(to)):
         raise AskAgain(f"{to} is there already")
-    return _written(context.workspace.move(_open(path), to))
+    return _written(context.workspace.move(visible(path), to))
 
 
 @tool(effects="write", risk="low", timeout_s=30)
@@ -133,7 +134,7 @@ def files_delete(context: ToolContext, path: Path) -> str:
     Args:
         path: the file
     """
-    context.workspace.delete(_open(path))
+    context.workspace.delete(visible(path))
     return f"{path} is gone"
 
 
@@ -173,7 +174,7 @@ def files_unzip(context: ToolContext, path: Path, to: str = "") -> dict[str, Any
     folder = (to or path.rpartition("/")[2].rpartition(".")[0] or "unpacked").rstrip("/")
     unpacked: list[str] = []
     try:
-        for name, data, fraction in entries(context.workspace.read(_open(path))):
+        for name, data, fraction in entries(context.workspace.read(visible(path))):
             context.raise_if_cancelled()
             context.progress(f"unpacking {name}", fraction)
             unpacked.append(add(context.workspace, f"{folder}/{name}", data).path)
@@ -185,25 +186,26 @@ def files_unzip(context: ToolContext, path: Path, to: str = "") -> dict[str, Any
 
 def add(workspace: Workspace, path: str, data: bytes) -> WorkspaceFile:
     """A new file. Raises `AskAgain` where one is there."""
-    if workspace.exists(_open(path)):
+    if workspace.exists(visible(path)):
         raise AskAgain(f"{path} is there already; choose another name")
     return workspace.write(path, data)
 
 
-def _open(path: str) -> str:
-    if f"{path}/".startswith(HIDDEN):
+def visible(path: str) -> str:
+    """The path, if a person may look there. Raises `AskAgain`."""
+    if PurePosixPath(path).parts[:1] == (HIDDEN.rstrip("/"),):
         raise AskAgain(f"{HIDDEN} belongs to the tools themselves")
     return path
 
 
-def _visible(workspace: Workspace, folder: str) -> list[WorkspaceFile]:
+def _seen(workspace: Workspace, folder: str) -> list[WorkspaceFile]:
     prefix = f"{folder.strip('/')}/" if folder.strip("/") else ""
     found = workspace.list(prefix)
     return sorted((one for one in found if not one.path.startswith(HIDDEN)), key=lambda one: one.path)
 
 
 def _chosen(workspace: Workspace, paths: list[str]) -> list[WorkspaceFile]:
-    known = {one.path: one for one in _visible(workspace, "")}
+    known = {one.path: one for one in _seen(workspace, "")}
     chosen: dict[str, WorkspaceFile] = {}
     for path in paths:
         below = [name for name in known if name == path or name.startswith(f"{path.rstrip('/')}/")]

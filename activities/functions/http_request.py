@@ -12,19 +12,21 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-import httpx2
 from pydantic import Field, JsonValue
 
 from portico.tool import AskAgain, ToolContext, ToolFailed, tool
+
+if TYPE_CHECKING:  # loaded with the first request
+    import httpx2
 
 MOST_REDIRECTS = 5
 LONGEST_TEXT = 50_000
 LONGEST_BODY = 50 * 1024 * 1024
 LONGEST_SENT = 1024 * 1024
-TIMEOUT = httpx2.Timeout(20.0, connect=10.0)
+TIMEOUT_S = 20.0
 WHOLE_S = 100.0
 TEXTS = re.compile(r"text/|application/(json|xml|javascript|yaml|x-ndjson|[\w.-]+\+(json|xml))", re.ASCII)
 FORBIDDEN_HEADERS = frozenset(
@@ -99,10 +101,15 @@ def _content(body: JsonValue, headers: dict[str, str]) -> bytes | None:
 
 
 def _ask(context: ToolContext, asked: _Asked) -> dict[str, Any]:
+    import httpx2
+
     if not context.proxy_url:
         raise ToolFailed("no host is allowed: the owner lists them in [tools] hosts")
     limit = time.monotonic() + WHOLE_S
-    with httpx2.Client(proxy=context.proxy_url, trust_env=False, timeout=TIMEOUT) as client, _told_plainly():
+    with (
+        httpx2.Client(proxy=context.proxy_url, trust_env=False, timeout=TIMEOUT_S) as client,
+        _told_plainly(),
+    ):
         for _ in range(MOST_REDIRECTS + 1):
             context.progress(f"{asked.method} {_split(asked.url).hostname}")
             with client.stream(
@@ -119,6 +126,8 @@ def _ask(context: ToolContext, asked: _Asked) -> dict[str, Any]:
 @contextmanager
 def _told_plainly() -> Iterator[None]:
     """Errors of the way there, without what the client library says: that may hold the whole address."""
+    import httpx2
+
     try:
         yield
     except httpx2.TimeoutException:

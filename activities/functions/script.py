@@ -13,21 +13,16 @@ import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import httpx
-from e2b import (
-    CommandExitException,
-    FileNotFoundException,
-    RateLimitException,
-    SandboxException,
-    TimeoutException,
-)
-from e2b.sandbox.commands.command_handle import CommandResult
-from e2b_code_interpreter import AsyncSandbox, Execution, OutputMessage, Result
 from pydantic import Field
 
+from activities.functions.files import visible
 from portico.tool import AskAgain, SandboxAccess, ToolContext, ToolFailed, tool
+
+if TYPE_CHECKING:  # loaded when code is run: the SDK takes longer to load than all the light tools together
+    from e2b.sandbox.commands.command_handle import CommandResult
+    from e2b_code_interpreter import AsyncSandbox, Execution, OutputMessage, Result
 
 HOME = "/home/user"
 LONGEST_OUTPUT = 20_000
@@ -111,6 +106,9 @@ async def script(
 @asynccontextmanager
 async def _sandbox(context: ToolContext, time_limit_s: int) -> AsyncIterator[AsyncSandbox]:
     """A sandbox for this run alone, killed with it."""
+    import httpx
+    from e2b import SandboxException
+
     access = context.sandbox
     if access is None:
         raise ToolFailed("there is no sandbox here, and code runs nowhere else")
@@ -124,6 +122,10 @@ async def _sandbox(context: ToolContext, time_limit_s: int) -> AsyncIterator[Asy
 
 
 async def _create(access: SandboxAccess, timeout_s: int) -> AsyncSandbox:
+    import httpx
+    from e2b import RateLimitException, SandboxException
+    from e2b_code_interpreter import AsyncSandbox
+
     options = {"api_url": access.api_url, "sandbox_url": access.sandbox_url, "api_key": access.api_key}
     with warnings.catch_warnings():
         warnings.simplefilter(
@@ -140,6 +142,9 @@ async def _create(access: SandboxAccess, timeout_s: int) -> AsyncSandbox:
 @asynccontextmanager
 async def _interruptions(output: _Output, time_limit_s: int) -> AsyncIterator[None]:
     """Tell a program that took too long from a sandbox that went away under it."""
+    import httpx
+    from e2b import SandboxException, TimeoutException
+
     try:
         yield
     except TimeoutException:
@@ -154,7 +159,7 @@ async def _interruptions(output: _Output, time_limit_s: int) -> AsyncIterator[No
 async def _bring(context: ToolContext, sandbox: AsyncSandbox, files: list[str]) -> None:
     for number, path in enumerate(files):
         context.progress(f"bringing {path}", number / len(files))
-        data = await asyncio.to_thread(context.workspace.read, path)
+        data = await asyncio.to_thread(context.workspace.read, visible(path))
         await sandbox.files.write(f"{HOME}/{posixpath.basename(path)}", data)
 
 
@@ -192,6 +197,8 @@ def _outcome(execution: Execution, pictures: list[str]) -> _Outcome:
 
 
 async def _run_shell(sandbox: AsyncSandbox, code: str, output: _Output, time_limit_s: int) -> _Outcome:
+    from e2b import CommandExitException
+
     try:
         ended: CommandResult | CommandExitException = await sandbox.commands.run(
             code, on_stdout=output.out, on_stderr=output.err, timeout=time_limit_s, retain_output=False
@@ -223,6 +230,8 @@ def _shown(result: Result) -> str:
 
 
 async def _take(context: ToolContext, sandbox: AsyncSandbox, keep: list[str]) -> list[str]:
+    from e2b import FileNotFoundException
+
     kept = []
     for name in keep:
         path = posixpath.normpath(posixpath.join(HOME, name))

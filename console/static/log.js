@@ -1,10 +1,14 @@
 // The conversation as this page knows it: what the edge remembers, what came since, what is on its way.
 
-import { dayLine, draftLine, replyLine, userLine } from "./view.js";
+import { dayLine, draftLine, progressLine, replyLine, userLine } from "./view.js";
 
 const NEAR_END_PX = 120;
 // Beyond these a person has said something that waits for its first answer.
 const RUNNING_FOR_S = 600;
+// A tool that says nothing for so long has ended without our hearing of it, or has nothing to say.
+const PROGRESS_FOR_MS = 60000;
+// A run is named after the turn that it belongs to.
+const RUN = /^tool-([0-9a-f]+)-\d+$/;
 
 export class Log {
   constructor({ node, scroll, outbox, actions }) {
@@ -14,6 +18,7 @@ export class Log {
     this._actions = actions;
     this._lines = [];
     this._drafts = new Map();
+    this._working = new Map();
     this._ended = new Set();
     this._nodes = new Map();
     this.historyUrl = "";
@@ -77,6 +82,7 @@ export class Log {
   // Offset 0 begins anew: the model was asked again. Offsets count code points, as the server does.
   delta({ turn, text, offset }) {
     if (this._ended.has(turn)) return;
+    this._doneWorking(turn);
     let draft = this._drafts.get(turn);
     if (!draft) {
       draft = { written: [], node: draftLine(turn), asked: false };
@@ -94,9 +100,22 @@ export class Log {
     });
   }
 
+  // How far a tool is. It is gone with the turn's next reply, or when nothing more is heard of it.
+  progress({ invocation, tool, text, fraction }) {
+    const turn = RUN.exec(invocation)?.[1];
+    if (!turn) return;
+    if (!this._working.has(turn)) this._working.set(turn, { node: progressLine(), timer: 0 });
+    const working = this._working.get(turn);
+    clearTimeout(working.timer);
+    working.timer = setTimeout(() => (this._doneWorking(turn), this.draw()), PROGRESS_FOR_MS);
+    this.keepingEnd(() => working.node.show({ tool, text, fraction }));
+    this.draw();
+  }
+
   // After `/stop` nothing more is said by the turns that ran.
   stopped() {
     this._endBefore(Infinity);
+    for (const turn of [...this._working.keys()]) this._doneWorking(turn);
     this.draw();
   }
 
@@ -129,8 +148,9 @@ export class Log {
       wanted.push(this._lineNode(line));
     }
     for (const [turn, draft] of this._drafts) if (!this._ended.has(turn)) wanted.push(draft.node);
+    for (const { node } of this._working.values()) wanted.push(node);
     // However many turns wait, one sign that something is coming is enough.
-    if (this.running.length && !this._drafts.size) wanted.push(this._cached("wait", () => draftLine("")));
+    if (this.running.length && !this._drafts.size && !this._working.size) wanted.push(this._cached("wait", () => draftLine("")));
     return wanted;
   }
 
@@ -182,6 +202,12 @@ export class Log {
   _end(turn) {
     this._ended.add(turn);
     this._drafts.delete(turn);
+    this._doneWorking(turn);
+  }
+
+  _doneWorking(turn) {
+    clearTimeout(this._working.get(turn)?.timer);
+    this._working.delete(turn);
   }
 
   // A person's words that were answered are a line from now on, and no longer on their way.

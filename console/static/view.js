@@ -4,6 +4,9 @@ import { icon } from "./icons.js";
 import { renderMarkdown } from "./markdown.js";
 import { clock, day, word } from "./words.js";
 
+// The edge gives other kinds to be kept, not to be shown.
+const SHOWN = new Set(["image/png", "image/jpeg"]);
+
 export function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -62,7 +65,8 @@ function historyLink(url) {
 function partNodes(part, choose) {
   if (part.type === "choices") return [markdown(part.text), choices(part.choices, choose)];
   if (part.type === "card") return [card(part)];
-  if (part.type === "file" || part.type === "image") return [fileChip(part.name || part.media_type)];
+  if (part.url && SHOWN.has(part.media_type)) return [picture(part)];
+  if (part.type === "file" || part.type === "image") return [part.url ? fileLink(part) : fileChip(part.name || part.media_type)];
   return [markdown(part.text ?? "")];
 }
 
@@ -85,6 +89,34 @@ function card(part) {
 
 function fileChip(name) {
   return make("span", { class: "chip" }, icon("file"), make("span", {}, name));
+}
+
+// Only addresses of this edge: a part says where its file lies, and nothing else is followed.
+function ownUrl(url) {
+  return url.startsWith("/v1/") ? url : "#";
+}
+
+function fileLink(part) {
+  const attributes = { class: "chip", href: ownUrl(part.url), download: part.name || true };
+  return make("a", attributes, icon("file"), make("span", {}, part.name || part.media_type));
+}
+
+function picture(part) {
+  const image = make("img", { src: ownUrl(part.url), alt: part.name || word("picture"), loading: "lazy" });
+  return make("a", { class: "picture", href: ownUrl(part.url), target: "_blank", rel: "noopener" }, image);
+}
+
+// What a tool does right now; `show(frame)` replaces it. A fraction of null is work whose end nobody knows.
+export function progressLine() {
+  const text = make("span", { class: "doing" });
+  const bar = make("progress", { max: "1", "aria-label": word("progress") });
+  const node = make("article", { class: "line reply working", role: "status" }, make("div", { class: "bubble" }, text, bar));
+  node.show = ({ tool, text: said, fraction }) => {
+    text.textContent = [tool, said || word("progress")].filter(Boolean).join(": ");
+    if (typeof fraction === "number") bar.value = fraction;
+    else bar.removeAttribute("value");
+  };
+  return node;
 }
 
 // A reply that is being written; `show(text)` replaces what it says.

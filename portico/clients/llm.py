@@ -131,7 +131,8 @@ class ModelRoutes:
             raise NotFound(f"model route {route.name}")
         options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed, "stop": stop}
         meter = Meter(messages, tools)
-        async with self._place(route.name, entry.settings):
+        places = entry.settings
+        async with self.place(route.name, concurrency=places.concurrency, queue=places.queue):
             try:
                 answer = await self._answer(route.name, entry, extra or {})
                 async with _opened(answer, messages, tools=tools, **options) as deltas:
@@ -152,13 +153,13 @@ class ModelRoutes:
         if self._triton is not None:
             await self._triton.close()
 
-    def _place(self, name: str, settings: RouteSettings) -> AbstractAsyncContextManager[None]:
+    def place(self, name: str, *, concurrency: int, queue: int) -> AbstractAsyncContextManager[None]:
+        """Hold one of that many places of a model during the block. Raises `Busy`."""
         if self._locks is None:
             return nullcontext()
-        key = (name, settings.concurrency, settings.queue)
+        key = (name, concurrency, queue)
         if key not in self._places:
-            places, queue = settings.concurrency, settings.queue
-            self._places[key] = RoutePlaces(self._locks, name, places=places, queue=queue)
+            self._places[key] = RoutePlaces(self._locks, name, places=concurrency, queue=queue)
         return self._places[key].place()
 
     async def _failed(self, name: str, error: PorticoError) -> None:

@@ -51,8 +51,8 @@ class Meter:
         given = [count if isinstance(count, int) and count >= 0 else None for count in counted]
         read, written = given
         return Tokens(
-            input=_reckoned(self._asked_bytes()) if read is None else read,
-            output=_reckoned(self._said_bytes) if written is None else written,
+            input=reckoned(self._asked_bytes()) if read is None else read,
+            output=reckoned(self._said_bytes) if written is None else written,
             estimated=None in given,
         )
 
@@ -79,5 +79,6 @@ def record_of(route: str, settings: RouteSettings, meter: Meter, bill: Bill) -> 
     )
 
 
-def _reckoned(size_bytes: int) -> int:
+def reckoned(size_bytes: int) -> int:
+    """Tokens of a text of that size."""
     return -(-size_bytes // BYTES_A_TOKEN)

@@ -151,6 +151,10 @@ class OpenAiAnswer:
             return await anext(self._stream, None)
         except openai.OpenAIError as error:
             raise _translated(self._name, self._settings, error) from None
+        except UnicodeEncodeError:
+            raise NotTaken(
+                f"model route {self._name}: the text holds characters that are no Unicode"
+            ) from None
         except (httpx2.HTTPError, ValueError) as error:
             raise Unavailable(f"model route {self._name}", f"{type(error).__name__} in its answer") from None
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from api.app import make_app
 from api.deps import AppDeps, WebhookDeps
+from api.grpc.server import GrpcDoor
 from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
@@ -64,6 +65,7 @@ async def make_edge(ground: Foundation) -> FastAPI:
     limits = Limits(
         failed_per_minute=settings.limits.failed_verifications_per_minute,
         messages_per_minute=settings.limits.messages_per_minute,
+        invocations_per_minute=settings.limits.invocations_per_minute,
     )
     webhook_deps = WebhookDeps(
         settings=settings,
@@ -114,6 +116,7 @@ def _lifespan(deps: AppDeps, listening: Listening, accounts: Accounts):  # type:
         await deps.live.start()
         listening.start()
         yield
+        await app.state.mcp.close()
         await listening.stop()
         await close_channels(accounts)
         await deps.live.stop()
@@ -167,8 +170,12 @@ async def serve() -> None:
     """Run until SIGTERM or SIGINT."""
     ground = await lay_foundation()
     app = await make_edge(ground)
+    config = server_config(app, ground.settings)
+    grpc = GrpcDoor(app.state.deps)
+    await grpc.start()
     settle_memory()
-    await uvicorn.Server(server_config(app, ground.settings)).serve()
+    await uvicorn.Server(config).serve()
+    await grpc.stop()
     ground.database.close()
 
 

@@ -14,6 +14,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.authorize import AuthorizeSteps
 from activities.boundary import BoundaryInterceptor
+from activities.callback import CallbackSteps
 from activities.collect import CollectSteps
 from activities.dead_letters import DeadLetterSteps
 from activities.deliver import DeliverSteps
@@ -25,7 +26,7 @@ from activities.pairing import PairingSteps
 from activities.presence import Presence
 from activities.remember import RememberSteps
 from activities.retrieve import RetrieveSteps
-from activities.tools import TOOLS, ToolSteps
+from activities.tools import ToolSteps
 from activities.understand import UnderstandSteps
 from channels.registry import close_channels
 from portico.clients.opa import PolicyClient
@@ -37,8 +38,10 @@ from portico.logs import logger
 from portico.serve.foundation import Foundation, lay_foundation
 from portico.serve.models import model_routes
 from portico.serve.process import run, settle_memory
+from portico.serve.tools import WorkerTools
 from portico.serve.upkeep import identify_accounts, prune_for_ever
 from portico.storage import live_choice
+from portico.storage.artifacts import Artifacts
 from portico.storage.blobs import BlobStore
 from portico.storage.data_classes import DataClasses
 from portico.storage.dead_letters import DeadLetters
@@ -46,7 +49,7 @@ from portico.storage.inbox import Inbox
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
-from portico.storage.tools import ToolTable
+from portico.storage.secrets import SecretStore
 from portico.storage.usage import ModelUsage
 from workflows.conversation import Conversation
 from workflows.tool_run import ToolRun
@@ -62,11 +65,18 @@ STICKY_TIMEOUT = timedelta(seconds=3)
 log = logger("worker")
 
 
-def activities(deps: Deps, tools: ToolSteps | None = None) -> list[Callable[..., Any]]:
+def activities(deps: Deps) -> list[Callable[..., Any]]:
     """Every activity, written out; a test holds the list against the modules."""
-    tools = tools or ToolSteps(default_timeout_s=deps.settings.tools.timeout_s)
-    authorize = AuthorizeSteps(deps, tool_spec=tools.spec)
-    offers = OfferSteps(deps, tools)
+    tools = ToolSteps(
+        deps.catalog,
+        keep_artifact=deps.artifacts.keep,
+        keep_output=deps.blobs.put,
+        publish=deps.live.publish,
+        default_timeout_s=deps.settings.tools.timeout_s,
+    )
+    authorize = AuthorizeSteps(deps, tool_spec=deps.catalog.spec)
+    offers = OfferSteps(deps, deps.catalog)
+    callback = CallbackSteps(deps.settings, deps.policy, deps.secrets)
     presence = Presence(deps.accounts)
     pairing = PairingSteps(deps)
     return [
@@ -82,18 +92,23 @@ def activities(deps: Deps, tools: ToolSteps | None = None) -> list[Callable[...,
         offers.offer_tools,
         offers.look_up_tool,
         offers.authorize_approval,
-        GenerateSteps(deps.routes, deps.live, tool_spec=tools.spec, typing=presence.typing).generate,
+        GenerateSteps(deps.routes, deps.live, tool_spec=deps.catalog.spec, typing=presence.typing).generate,
         CollectSteps(deps).collect,
         DeliverSteps(deps).deliver,
         RememberSteps(deps).remember,
         DeadLetterSteps(deps).record_dead_letter,
         tools.execute,
+        tools.execute_named,
+        callback.authorize_callback,
+        callback.post_callback,
     ]
 
 
-def make_deps(ground: Foundation) -> Deps:
+def make_deps(ground: Foundation, tools: WorkerTools | None = None) -> Deps:
     """Repositories and clients over the common ground."""
     connections = ground.connections
+    blobs = BlobStore(connections, ground.keyring)
+    tools = tools or WorkerTools(ground, blobs)
     return Deps(
         home=ground.home,
         settings=ground.settings,
@@ -103,13 +118,16 @@ def make_deps(ground: Foundation) -> Deps:
         outbox=Outbox(ground.database),
         memory=Memory(ground.database),
         dead_letters=DeadLetters(ground.database),
-        blobs=BlobStore(connections, ground.keyring),
+        blobs=blobs,
         live=live_choice.publisher(ground.home, ground.keyring, ground.settings),
         policy=PolicyClient(connections.opa_url, connections.opa_token),
         understand=UnderstandClient(connections.triton),
         routes=model_routes(ground),
         usage=ModelUsage(ground.database),
         data_classes=DataClasses(ground.database),
+        secrets=SecretStore(ground.database),
+        artifacts=Artifacts(ground.database, blobs),
+        catalog=tools.catalog,
     )
 
 
@@ -133,11 +151,12 @@ def make_worker(client: Client, deps: Deps) -> Worker:
 async def serve() -> None:
     """Run until SIGTERM or SIGINT."""
     ground = await lay_foundation()
-    deps = make_deps(ground)
+    tools = WorkerTools(ground, BlobStore(ground.connections, ground.keyring))
+    deps = make_deps(ground, tools)
     client = await connect(ground.connections, ground.keyring, codec=WorkerCodec(ground.keyring))
     if ground.settings.temporal.address:  # the embedded server is made ready by its supervisor
         await ensure_namespace(client, ground.settings.temporal.retention_days)
-    await ToolTable(ground.database).publish(TOOLS, ())
+    await tools.start()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -145,6 +164,7 @@ async def serve() -> None:
         asyncio.create_task(deps.routes.detect()),
         asyncio.create_task(identify_accounts(ground.accounts)),
         asyncio.create_task(prune_for_ever(deps)),
+        asyncio.create_task(deps.catalog.run()),
     ]
     async with make_worker(client, deps):
         write_private(ground.home.run / "worker.ready", str(os.getpid()).encode())
@@ -153,6 +173,7 @@ async def serve() -> None:
         await stop.wait()
     for task in beside:
         task.cancel()
+    await tools.close()
     await close_channels(ground.accounts)
     await deps.live.close()
     ground.database.close()

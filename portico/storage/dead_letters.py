@@ -75,6 +75,12 @@ class DeadLetters:
 
         return await self._db.write(work, durable=True)
 
+    async def any_open(self, conversation_id: str) -> bool:
+        """Whether a conversation still has one that nobody has closed."""
+        return bool(
+            await self._fetch("closed_at IS NULL AND conversation_id = ? LIMIT 1", (conversation_id,))
+        )
+
     async def _fetch(self, where: str, values: tuple[Any, ...]) -> tuple[DeadLetter, ...]:
         def work(connection: Connection) -> tuple[DeadLetter, ...]:
             rows = connection.execute(f"SELECT {_COLUMNS} FROM dead_letters WHERE {where}", values)

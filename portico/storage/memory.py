@@ -101,7 +101,7 @@ class Memory:
 
         lines = await self._db.read(work)
         lines.sort(key=lambda line: (line.at, line.seq))
-        return tuple(lines[-limit:])
+        return tuple(_said_once(lines)[-limit:])
 
     async def search(self, conversation_id: str, text: str, limit: int = 50) -> tuple[HistoryLine, ...]:
         """The newest lines that have every word of the text, oldest first; none for a text without words."""
@@ -134,6 +134,19 @@ class Memory:
     async def conversation(self, conversation_id: str) -> ConversationSummary | None:
         found = await self._db.read(lambda connection: _summaries(connection, "id = ?", (conversation_id,)))
         return found[0] if found else None
+
+
+def _said_once(lines: list[HistoryLine]) -> list[HistoryLine]:
+    """A message that was tried again had two turns; it was said once."""
+    seen: set[str] = set()
+    kept = []
+    for line in lines:
+        if line.role == "user" and line.message_id:
+            if line.message_id in seen:
+                continue
+            seen.add(line.message_id)
+        kept.append(line)
+    return kept
 
 
 def _insert_lines(connection: Connection, conversation_id: str, turn_id: str, lines: Sequence[Line]) -> None:

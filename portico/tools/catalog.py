@@ -33,6 +33,8 @@ class RunningTool:
         self.attempt = attempt
         self.cancelled = asyncio.Event()
         """Set when nobody waits any more; a second later `execute` itself is cancelled."""
+        self.began_at: float | None = asyncio.get_running_loop().time()
+        """From here its time counts, on the loop's clock; nothing while it waits for a place."""
         self._report = report
         self._keep = keep
         self._artifacts: dict[str, Artifact] = {}
@@ -40,6 +42,18 @@ class RunningTool:
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
         return tuple(self._artifacts.values())
+
+    @property
+    def held(self) -> bool:
+        return self.began_at is None
+
+    def hold(self) -> None:
+        """It waits for a place, which is not its own time."""
+        self.began_at = None
+
+    def begin(self) -> None:
+        """It has its place."""
+        self.began_at = asyncio.get_running_loop().time()
 
     def progress(self, text: str, fraction: float | None = None) -> None:
         """Tell how far it is. Never waits."""

@@ -229,5 +229,13 @@ def _time_zone() -> dict[str, str]:
     return {"TZ": zone} if zone else {}
 
 
+def sweep_scratch() -> None:
+    """Take away what the processes of a killed worker left."""
+    for left in (_memory_folder() or Path(tempfile.gettempdir())).glob("portico-*-*"):
+        maker = left.name.split("-")[1]
+        if maker.isdigit() and not Path(f"/proc/{maker}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _memory_folder() -> Path | None:
     return MEMORY_FOLDER if os.access(MEMORY_FOLDER, os.W_OK) else None

@@ -48,12 +48,12 @@ class KeptFiles(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """The parts behind it. `sandbox` gives access, or says in one line why there is none."""
+    """The parts behind it. `sandbox` gives a person access, or says in one line why there is none."""
 
     workspaces: Workspaces
     secrets: Secrets
     artifacts: KeptFiles | None = None
-    sandbox: Callable[[ToolCall], SandboxAccess | str] = lambda call: "there is no sandbox service here"
+    sandbox: Callable[[str], SandboxAccess | str] = lambda person_id: "there is no sandbox service here"
     proxy: Grant | None = None
 
 

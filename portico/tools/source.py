@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -25,7 +26,9 @@ from portico.tools.process import CHECKOUT, FunctionProcess, ProcessLost, Room
 from portico.tools.services import Asked, Services
 
 LOOK_EVERY_S = 0.5
-LOAD_S = 20.0
+LOAD_S = 10.0
+START_S = 8.0
+DESCRIBE_AT_ONCE = 3
 HIDDEN = "•••"
 SHORTEST_SECRET = 6
 """A shorter one would be found by chance in any text."""
@@ -83,6 +86,8 @@ class FunctionSource:
         self._environments = environments(self._soon.set)
         self._memory_bytes = memory_bytes
         self._known: dict[Path, _Described] = {}
+        self._loading: dict[Path, tuple[ToolFile, asyncio.Task[list[_Described]]]] = {}
+        self._describing = asyncio.Semaphore(DESCRIBE_AT_ONCE)
         self._sandbox = ""
 
     # --- what there is --------------------------------------------------------------------------------------
@@ -94,8 +99,11 @@ class FunctionSource:
         return tuple(known.problem for known in self._known.values() if known.problem)
 
     async def start(self) -> None:
-        """Learn what there is now, so that the first call finds it."""
+        """Learn what there is now, so that the first call finds it; a file that takes long is waited for later."""
         await self._look()
+        if self._loading:
+            await asyncio.wait({task for _, task in self._loading.values()}, timeout=START_S)
+            await self._look()
 
     async def watch(self, changed: Callable[[], None]) -> None:
         """For ever."""
@@ -110,26 +118,53 @@ class FunctionSource:
                 changed()
 
     async def close(self) -> None:
+        loading = [task for _, task in self._loading.values()]
+        for task in loading:
+            task.cancel()
+        await asyncio.gather(*loading, return_exceptions=True)
         await self._pool.close()
         await self._environments.close()
 
     async def _look(self) -> bool:
         """Whether anything is other than it was."""
         there = self._folders.look()
-        fresh = [file for path, file in there.items() if self._is_new(path, file)]
+        self._load([file for path, file in there.items() if self._is_new(path, file)])
         known = {path: self._known[path] for path in there if path in self._known}
-        for described in await self._describe(fresh):
-            known[described.file.path] = described
-        sandbox = self._without_sandbox()
-        ordered = {path: known[path] for path in there}
-        changed = ordered != self._known or sandbox != self._sandbox
-        if changed:
-            stale = self._rooms(self._known) - self._rooms(ordered)
-            self._known, self._sandbox = ordered, sandbox
-            self._mark_sandbox()
-            for key in stale:
-                await self._pool.retire(key)
-        return changed
+        known |= {path: described for path, described in self._loaded().items() if path in there}
+        sandbox = self._services.sandbox("")
+        self._sandbox = sandbox if isinstance(sandbox, str) else ""
+        ordered = {path: self._marked(known[path]) for path in there if path in known}
+        if ordered == self._known:
+            return False
+        before = self._rooms(self._known)
+        self._known = ordered
+        stale = before - self._rooms(ordered)
+        for key in stale:
+            await self._pool.retire(key)
+        return True
+
+    def _load(self, files: Sequence[ToolFile]) -> None:
+        """Begin to describe them: shipped ones together, each of the others by itself, whatever it does."""
+        fresh = [file for file in files if not self._is_loading(file)]
+        shipped = [file for file in fresh if file.shipped]
+        for group in [shipped, *([file] for file in fresh if not file.shipped)]:
+            if not group:
+                continue
+            task = asyncio.create_task(self._describe(group))
+            task.add_done_callback(lambda _: self._soon.set())
+            for file in group:
+                self._loading[file.path] = (file, task)
+
+    def _is_loading(self, file: ToolFile) -> bool:
+        return file.path in self._loading and self._loading[file.path][0] == file
+
+    def _loaded(self) -> dict[Path, _Described]:
+        found: dict[Path, _Described] = {}
+        for path, (file, task) in tuple(self._loading.items()):
+            if task.done():
+                del self._loading[path]
+                found |= {one.file.path: one for one in task.result() if one.file.path == file.path}
+        return found
 
     def _is_new(self, path: Path, file: ToolFile) -> bool:
         known = self._known.get(path)
@@ -170,16 +205,18 @@ class FunctionSource:
         return _Described(file, specs=specs)
 
     async def _described(self, python: Path, files: list[ToolFile]) -> list[_Described]:
-        process = None
-        try:
-            process = await FunctionProcess.start(self._room_for(python, "describe"))
-            answers = await process.describe([str(file.path) for file in files], timeout_s=LOAD_S)
-        except (ToolError, TimeoutError) as error:
-            why = error.message if isinstance(error, ToolError) else "it takes too long"
-            answers = {str(file.path): {"broken": f"{file.path}: {why}"} for file in files}
-        finally:
-            if process is not None:
-                await process.end()
+        async with self._describing:
+            try:
+                process = await FunctionProcess.start(self._room_for(python, "describe"))
+            except ToolError as error:
+                return [_Described(file, python, problem=f"{file.path}: {error.message}") for file in files]
+            try:
+                answers = await process.describe([str(file.path) for file in files], timeout_s=LOAD_S)
+            except (ToolError, TimeoutError) as error:
+                why = error.message if isinstance(error, ToolError) else "it takes too long"
+                answers = {str(file.path): {"broken": f"{file.path}: {why}"} for file in files}
+            finally:
+                await asyncio.shield(process.end())
         return [_read_description(file, python, answers[str(file.path)]) for file in files]
 
     # --- running ----------------------------------------------------------------------------------------------
@@ -206,7 +243,9 @@ class FunctionSource:
                 "proxy_url": proxy_url,
                 "sandbox": self._sandbox_access(spec, call),
             }
+            run.hold()
             process = await stack.enter_async_context(self._pool.lease(self._room(known)))
+            run.begin()
             stopping = asyncio.create_task(_stop_when(run.cancelled, process))
             try:
                 answer = await process.call(message, ask=asked.answer, report=run.progress)
@@ -227,32 +266,25 @@ class FunctionSource:
 
     def _room_key(self, known: _Described) -> str:
         """The light shipped ones share their processes; every other file has its own."""
-        if known.file.shipped and known.file.outline.dependencies is None:
-            return "shipped"
-        return f"{known.file.path}:{known.file.content_hash(_beside(known))}"
+        if not _is_light(known):
+            return f"{known.file.path}:{known.file.content_hash(_beside(known))}"
+        light = [one.file.content_hash(_beside(one)) for one in self._known.values() if _is_light(one)]
+        return "shipped:" + hashlib.sha256("".join(light).encode()).hexdigest()
 
     def _rooms(self, known: dict[Path, _Described]) -> set[str]:
-        return {self._room_key(one) for one in known.values() if one.python is not None} - {"shipped"}
+        return {self._room_key(one) for one in known.values() if one.python is not None}
 
-    def _without_sandbox(self) -> str:
-        """Why code cannot run in a sandbox now; empty where it can."""
-        nobody = ToolCall.model_construct(invocation_id="", actor=None)
-        access = self._services.sandbox(nobody)
-        return access if isinstance(access, str) else ""
-
-    def _mark_sandbox(self) -> None:
+    def _marked(self, known: _Described) -> _Described:
         """Tools that need the sandbox are listed with the reason why it is not there."""
-        for path, known in self._known.items():
-            marked = tuple(
-                replace(spec, unavailable=self._sandbox) if spec.sandbox and known.python else spec
-                for spec in known.specs
-            )
-            self._known[path] = replace(known, specs=marked)
+        if known.python is None or not any(spec.sandbox for spec in known.specs):
+            return known
+        specs = (replace(spec, unavailable=self._sandbox) if spec.sandbox else spec for spec in known.specs)
+        return replace(known, specs=tuple(specs))
 
     def _sandbox_access(self, spec: ToolSpec, call: ToolCall) -> dict[str, Any] | None:
         if not spec.sandbox:
             return None
-        access = self._services.sandbox(call)
+        access = self._services.sandbox(call.actor.id)
         if isinstance(access, str):
             raise ToolFailed(access)
         return {
@@ -273,7 +305,7 @@ def _read_description(file: ToolFile, python: Path, answer: frames.Message) -> _
         folder = f"{file.path.parent}/"
         problem = str(answer["broken"])
         return _Described(file, python, problem=problem if problem.startswith("/") else folder + problem)
-    if answer["digest"] != file.digest:  # it was written again meanwhile; the next look sees that
+    if answer.get("digest") != file.digest:  # it was written again meanwhile; the next look sees that
         return _Described(replace(file, digest=""), python)
     beside: dict[str, str] = answer["beside"]
     content_hash = file.content_hash(beside)
@@ -288,6 +320,10 @@ def _read_description(file: ToolFile, python: Path, answer: frames.Message) -> _
         digests={str(file.path): file.digest, **beside},
         stamps=beside_stamps(tuple(beside)),
     )
+
+
+def _is_light(known: _Described) -> bool:
+    return known.file.shipped and known.file.outline.dependencies is None
 
 
 def _beside(known: _Described) -> dict[str, str]:

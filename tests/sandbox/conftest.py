@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import socket
 import subprocess
 import sys
@@ -26,6 +28,16 @@ class Service:
     url: str
     key: str
     process: subprocess.Popen[bytes]
+    folder: Path
+
+    def open_pictures(self) -> list[Path]:
+        """What lies in memory beside the sandboxes: the picture of a fresh one, and what is being written."""
+        name = hashlib.sha256(str((self.folder / "state").resolve()).encode()).hexdigest()[:16]
+        return [
+            path
+            for path in Path(f"/dev/shm/portico-sandbox-{os.getuid()}-{name}").rglob("*")
+            if path.is_file()
+        ]
 
     @property
     def options(self) -> dict[str, str]:
@@ -46,7 +58,7 @@ def start_service(folder: Path, *more: str) -> Service:
     while time.monotonic() < until and process.poll() is None:
         try:
             urllib.request.urlopen(f"{url}/healthz", timeout=2).close()
-            return Service(url, (folder / "key").read_text().strip(), process)
+            return Service(url, (folder / "key").read_text().strip(), process, folder)
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
     process.kill()

@@ -119,7 +119,7 @@ def test_too_many_are_refused_and_nothing_outlives_the_service(
     wait_until(lambda: not _processes_naming(str(tmp_path)))
 
     again = make_service("--warm", "0")
-    assert not list((tmp_path / "state" / "bundles").iterdir())
+    assert not (tmp_path / "state" / "bundles" / sandbox.sandbox_id).exists()
     assert not list(Path("/sys/fs/cgroup").glob(f"**/portico-sandbox-{sandbox.sandbox_id}"))
     with pytest.raises(SandboxNotFoundException):
         Sandbox.connect(sandbox.sandbox_id, **again.options)

@@ -207,7 +207,7 @@ async def test_int8_stays_close_to_fp32(
     quantized = await client.embed(texts)
     cosines = np.array([a @ b for a, b in zip(exact, quantized, strict=True)])
 
-    assert cosines.min() >= 0.99
+    assert cosines.min() >= 0.98
     assert cosines.mean() >= 0.995
 
 

@@ -10,6 +10,11 @@ from typing import Any
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from portico.steps import ToolCall
+
+TOOL = "execute_tool"
+"""What the activities of all tools are called here."""
+
 When = Callable[[Any], bool]
 
 
@@ -67,8 +72,11 @@ class Faults(Interceptor):
 
     async def strike(self, given: Any) -> None:
         info = activity.info()
-        self.calls.append(Called(info.activity_type, info.is_local, info.attempt, given))
-        fault = self._faults.get(info.activity_type)
+        name = info.activity_type
+        if isinstance(given, list | tuple):  # a tool's activity has the tool's name and takes what comes
+            name, given = TOOL, activity.payload_converter().from_payload(given[0].payload, ToolCall)
+        self.calls.append(Called(name, info.is_local, info.attempt, given))
+        fault = self._faults.get(name)
         if fault is None or not fault.applies(given):
             return
         fault.met += 1

@@ -29,7 +29,6 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from activities.boundary import BoundaryInterceptor
 from activities.functions import time as time_tool
 from activities.functions.calculator import calculator
-from activities.tools import ToolSteps
 from api.intake import Intake, Stored
 from channels import registry, web
 from channels.base import RawRequest
@@ -45,9 +44,11 @@ from portico.settings import Settings
 from portico.storage.database import Database
 from portico.storage.dead_letters import DeadLetter
 from portico.storage.outbox_rows import OutboxRow, fetch
-from portico.tool import ToolContext, spec_of, tool
+from portico.tool import ToolContext, tool
+from portico.tools.catalog import Catalog
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.telegram import TOKEN, FakeTelegram, Sent
+from tests.inline_tools import inline_catalog
 from tests.support import RunningStack
 from tests.workflows.faults import Faults
 
@@ -91,7 +92,8 @@ class Gate:
         self.open.set()
         self.waiting = 0
 
-    def tools(self) -> ToolSteps:
+    def catalog(self) -> Catalog:
+        """In this process: a gate could not be shared with another."""
         gate = self
 
         async def time(context: ToolContext, place: str = "") -> Any:
@@ -108,7 +110,7 @@ class Gate:
             return time_tool.time(context, place)
 
         gated = tool(effects="none", risk="low", timeout_s=60)(time)
-        return ToolSteps((spec_of(calculator), spec_of(gated)))
+        return inline_catalog(calculator, gated)
 
 
 @dataclass
@@ -125,7 +127,7 @@ class World:
     _chats: Any = field(default_factory=lambda: itertools.count(5_000))
 
     def __post_init__(self) -> None:
-        self.deps = make_deps(self.ground)
+        self.deps = replace(make_deps(self.ground), catalog=self.gate.catalog())
         self.intake = Intake(
             self.client,
             self.ground.keyring,
@@ -140,7 +142,7 @@ class World:
             self.client,
             task_queue=TASK_QUEUE,
             workflows=list(WORKFLOWS),
-            activities=activities(self.deps, self.gate.tools()),
+            activities=activities(self.deps),
             interceptors=[BoundaryInterceptor(), self.faults],
             workflow_runner=runner or SandboxedWorkflowRunner(),
             max_heartbeat_throttle_interval=timedelta(seconds=1),

@@ -50,6 +50,15 @@ async def test_history_shows_a_message_before_and_after_it_is_remembered_once(db
     assert (reply.role, reply.seq, reply.turn_id, reply.payload) == ("assistant", 1, "t1", '{"parts":[]}')
 
 
+async def test_history_shows_a_message_that_was_tried_again_once(db: Database) -> None:
+    inbox, memory = Inbox(db), Memory(db)
+    await inbox.claim("c", ("k",), "t1", now=1.0, text="hello", message_id="m1")
+    await inbox.claim("c", ("retry",), "t2", now=9.0, text="hello", message_id="m1")
+    assert [(line.text, line.turn_id) for line in await memory.history("c")] == [("hello", "t1")]
+    await memory.remember("c", "t2", [Line("user", "hello", 1.0), Line("assistant", "hi", 10.0)])
+    assert [line.text for line in await memory.history("c")] == ["hello", "hi"]
+
+
 async def test_history_shows_a_reply_that_has_no_outbox_row_from_memory(db: Database) -> None:
     memory = Memory(db)
     await memory.remember("c", "t1", said("one", 1))

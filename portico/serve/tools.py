@@ -1,0 +1,116 @@
+"""The worker's catalog: function files, MCP servers, and what functions may ask for while they run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from activities.tools import STEP_NAMES
+from portico.connections import sandbox_door
+from portico.egress_proxy import egress_proxy
+from portico.embedded.binaries import CHECKOUT, cache_directory
+from portico.home import Home
+from portico.serve.foundation import Foundation
+from portico.settings import MIB, Settings
+from portico.storage.artifacts import Artifacts
+from portico.storage.blobs import BlobStore
+from portico.storage.mcp_pins import McpPins
+from portico.storage.secrets import SecretStore
+from portico.storage.tools import ToolTable
+from portico.storage.workspace import WorkspaceStore
+from portico.tool import SandboxAccess
+from portico.tools.catalog import Catalog
+from portico.tools.environments import Environments, Installer
+from portico.tools.folders import FunctionsFolder
+from portico.tools.mcp_source import McpSource
+from portico.tools.pool import Pool
+from portico.tools.process import sweep_scratch
+from portico.tools.services import Grant, Services
+from portico.tools.source import FunctionSource
+
+SHIPPED = CHECKOUT / "activities" / "functions"
+INSTALLER_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR")
+INSTALLER_PREFIXES = ("UV_", "PIP_", "HTTP_", "HTTPS_", "NO_PROXY", "http_", "https_", "no_proxy")
+
+
+def function_folders(home: Home) -> tuple[FunctionsFolder, ...]:
+    """Shipped functions first, then those of the home, then the folders of `PORTICO_FUNCTIONS`."""
+    given = os.environ.get("PORTICO_FUNCTIONS", "")  # noqa: TID251 - reserved name
+    own = [Path(one).expanduser().absolute() for one in given.split(os.pathsep) if one]
+    return (
+        FunctionsFolder(SHIPPED, shipped=True),
+        *(FunctionsFolder(path) for path in (home.functions, *own)),
+    )
+
+
+def make_services(ground: Foundation, blobs: BlobStore, *, proxy: Grant | None = None) -> Services:
+    settings, home = ground.settings, ground.home
+    return Services(
+        workspaces=WorkspaceStore(ground.database, blobs, quota_bytes=settings.tools.workspace_mib * MIB),
+        secrets=SecretStore(ground.database),
+        artifacts=Artifacts(ground.database, blobs),
+        sandbox=lambda person_id: sandbox_access(settings, home, person_id),
+        proxy=proxy,
+    )
+
+
+def sandbox_access(settings: Settings, home: Home, person_id: str) -> SandboxAccess | str:
+    """Access for one person's task, or why there is none now."""
+    door = sandbox_door(settings, home)
+    if door.unavailable:
+        return door.unavailable
+    return SandboxAccess(door.url, door.url, door.key, {"portico": person_id})
+
+
+def make_functions(settings: Settings, home: Home, services: Services) -> FunctionSource:
+    return FunctionSource(
+        function_folders(home),
+        services,
+        Pool(processes=settings.tools.processes),
+        environments=environments,
+        memory_bytes=settings.tools.memory_mib * MIB,
+    )
+
+
+class WorkerTools:
+    """Everything about tools that one worker holds."""
+
+    def __init__(self, ground: Foundation, blobs: BlobStore) -> None:
+        self._proxy = egress_proxy(ground.settings)
+        services = make_services(ground, blobs, proxy=self._proxy.grant)
+        self._functions = make_functions(ground.settings, ground.home, services)
+        servers = McpSource(ground.settings, ground.home, McpPins(ground.database), ground.resolve)
+        publish = ToolTable(ground.database).publish
+        self.catalog = Catalog((self._functions, servers), publish=publish, reserved=STEP_NAMES)
+        """Functions come first: their names are taken."""
+
+    async def start(self) -> None:
+        """Learn which functions there are, and tell api and CLI."""
+        sweep_scratch()
+        await self._functions.start()
+        self.catalog.refresh()
+        await self.catalog.publish()
+
+    async def close(self) -> None:
+        await self._functions.close()
+        await self._proxy.close()
+
+
+def environments(ready: Callable[[], None]) -> Environments:
+    return Environments(cache_directory() / "functions", installer, ready=ready)
+
+
+def installer() -> Installer:
+    """The uv that the set-up installed, else the one in PATH, with the package index that is configured here."""
+    from infra.setup.environments import uv_environment
+
+    installed = sorted((cache_directory() / "tools").glob("*/bin/uv"), key=lambda path: path.stat().st_mtime)
+    found = str(installed[-1]) if installed else shutil.which("uv")
+    given = {
+        name: value
+        for name, value in os.environ.items()  # noqa: TID251 - what the installer inherits is chosen here
+        if name in INSTALLER_VARIABLES or name.startswith(INSTALLER_PREFIXES)
+    }
+    return Installer(Path(found) if found else None, {**uv_environment(), **given})
