@@ -93,10 +93,22 @@ async def list_conversations(deps: App, person: Person) -> list[ConversationInfo
 
 @router.get("/v1/conversations/{name}/messages")
 async def read_conversation(
-    name: str, deps: App, person: Person, before: float | None = None, limit: int = Query(50, ge=1, le=200)
+    name: str,
+    deps: App,
+    person: Person,
+    before: float | None = None,
+    limit: int = Query(50, ge=1, le=200),
+    q: str = Query("", max_length=200),
 ) -> list[SaidLine]:
-    """The last lines of a conversation in order, older ones with `before` (seconds since the epoch)."""
-    lines = await deps.memory.history(workflow_of(deps, person, name), before=before, limit=limit)
+    """The last lines of a conversation in order, older ones with `before` (seconds since the epoch).
+
+    With `q`, the last remembered lines that have all its words.
+    """
+    workflow_id = workflow_of(deps, person, name)
+    if q:
+        lines = await deps.memory.search(workflow_id, q, limit=limit)
+    else:
+        lines = await deps.memory.history(workflow_id, before=before, limit=limit)
     return [
         SaidLine(
             role=line.role,

@@ -162,6 +162,12 @@ class StorageSettings(Table):
     bucket: str = Field("portico", description="bucket of the blobs", min_length=3)
 
 
+class DatabaseSettings(Table):
+    url: SecretStr | None = Field(
+        None, description="postgresql://… of an external database; empty: the encrypted file of this home"
+    )
+
+
 class TemporalSettings(Table):
     address: str = Field("", description="host:port of an external Temporal; empty: the embedded one")
     namespace: str = Field("default", description="namespace of the workflows")
@@ -294,6 +300,7 @@ class Settings(Table):
     tools: ToolSettings = ToolSettings()
     mcp: McpSettings = McpSettings()
     storage: StorageSettings = StorageSettings()
+    database: DatabaseSettings = DatabaseSettings()
     temporal: TemporalSettings = TemporalSettings()
     log: LogSettings = LogSettings()
 

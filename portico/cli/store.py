@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from portico.crypto import Keyring, open_keyring
 from portico.home import Home
+from portico.settings import load_settings
 from portico.storage.database import Database
 
 Answer = TypeVar("Answer")
@@ -20,7 +21,7 @@ def with_database(work: Callable[[Database, Keyring], Awaitable[Answer]]) -> Ans
         home = Home.from_environment()
         home.make()
         keyring = open_keyring(home)
-        database = Database.open(home, keyring)
+        database = Database.open(home, keyring, load_settings(home))
         try:
             return await work(database, keyring)
         finally:

@@ -30,6 +30,7 @@ from portico.serve.models import model_routes
 from portico.serve.patience import patient
 from portico.serve.process import run, settle_memory
 from portico.settings import Settings
+from portico.storage import live_choice
 from portico.storage.access import Access
 from portico.storage.artifacts import Artifacts
 from portico.storage.blobs import BlobStore
@@ -38,7 +39,6 @@ from portico.storage.dead_letters import DeadLetters
 from portico.storage.decisions import Decisions
 from portico.storage.inbox import Inbox
 from portico.storage.leases import Leases
-from portico.storage.live import LiveHub
 from portico.storage.mcp_pins import McpPins
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
@@ -93,7 +93,7 @@ async def make_edge(ground: Foundation) -> FastAPI:
         decisions=Decisions(ground.database),
         policy=PolicyClient(ground.connections.opa_url, ground.connections.opa_token),
         blobs=blobs,
-        live=LiveHub(ground.home, ground.keyring),
+        live=live_choice.hub(ground.home, ground.keyring, ground.settings),
         tools=ToolTable(ground.database),
         pins=McpPins(ground.database),
         artifacts=Artifacts(ground.database, blobs),

@@ -41,7 +41,7 @@ async def lay_foundation() -> Foundation:
     settings = load_settings(home)
     configure_logs(level=settings.log.level, json_lines=settings.log.json_lines)
     keyring = open_keyring(home)
-    database = Database.open(home, keyring)
+    database = Database.open(home, keyring, settings)
     resolve = await secret_resolver(SecretStore(database))
     return Foundation(
         home=home,

@@ -40,12 +40,12 @@ from portico.serve.models import model_routes
 from portico.serve.process import run, settle_memory
 from portico.serve.tools import WorkerTools
 from portico.serve.upkeep import identify_accounts, prune_for_ever
+from portico.storage import live_choice
 from portico.storage.artifacts import Artifacts
 from portico.storage.blobs import BlobStore
 from portico.storage.data_classes import DataClasses
 from portico.storage.dead_letters import DeadLetters
 from portico.storage.inbox import Inbox
-from portico.storage.live import LivePublisher
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
@@ -119,7 +119,7 @@ def make_deps(ground: Foundation, tools: WorkerTools | None = None) -> Deps:
         memory=Memory(ground.database),
         dead_letters=DeadLetters(ground.database),
         blobs=blobs,
-        live=LivePublisher(ground.home, ground.keyring),
+        live=live_choice.publisher(ground.home, ground.keyring, ground.settings),
         policy=PolicyClient(connections.opa_url, connections.opa_token),
         understand=UnderstandClient(connections.triton),
         routes=model_routes(ground),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from portico.errors import NotFound
 from portico.storage.connection import Connection
 from portico.storage.database import Database
+from portico.storage.values import Private
 
 KEY_PREFIX = "pk_"
 LOGIN_VALID_S = 600.0
@@ -175,11 +176,11 @@ def _insert_key(connection: Connection, key: tuple[str, str, str, str, str], now
         person_id = "person-" + key_id
         connection.execute(
             "INSERT INTO people (id, role, name, created_at) VALUES (?, ?, ?, ?)",
-            (person_id, role, name, now),
+            (person_id, role, Private(name), now),
         )
     connection.execute(
         "INSERT INTO api_keys (id, token_hash, person_id, role, name, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-        (key_id, token_hash, person_id, role, name, now),
+        (key_id, token_hash, person_id, role, Private(name), now),
     )
 
 

@@ -12,10 +12,15 @@ from portico.errors import BadInput, NotFound, TooLarge
 from portico.storage.blobs import BlobStore
 from portico.storage.connection import Connection
 from portico.storage.database import Database
+from portico.storage.statements import put
+from portico.storage.values import Sought
 from portico.tools.paths import clean_path
 
 LARGEST_BYTES = 100 << 20
 MOST_ARTIFACTS = 64
+_COLUMNS = (
+    *("invocation_id", "name", "person_id", "media_type", "size_bytes", "blob_key", "sha256", "created_at"),
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Artifacts:
         blob = await self._blobs.put(data)
         values = (
             invocation_id,
-            name,
+            Sought(name),
             person_id,
             media_type[:255],
             len(data),
@@ -54,19 +59,15 @@ class Artifacts:
 
         def work(connection: Connection) -> str | None:
             old = connection.execute(
-                "SELECT blob_key FROM artifacts WHERE invocation_id = ? AND name = ?", (invocation_id, name)
+                "SELECT blob_key FROM artifacts WHERE invocation_id = ? AND name = ?",
+                (invocation_id, Sought(name)),
             ).fetchone()
             count = connection.execute(
                 "SELECT count(*) AS n FROM artifacts WHERE invocation_id = ?", (invocation_id,)
             ).fetchone()["n"]
             if old is None and count >= MOST_ARTIFACTS:
                 raise BadInput(f"a run keeps at most {MOST_ARTIFACTS} artifacts")
-            connection.execute(
-                "INSERT OR REPLACE INTO artifacts "
-                "(invocation_id, name, person_id, media_type, size_bytes, blob_key, sha256, created_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                values,
-            )
+            connection.execute(put("artifacts", _COLUMNS, key=("invocation_id", "name")), values)
             return str(old["blob_key"]) if old is not None else None
 
         try:
@@ -88,7 +89,7 @@ class Artifacts:
 
         def work(connection: Connection) -> Any:
             return connection.execute(
-                "SELECT * FROM artifacts WHERE invocation_id = ? AND name = ?", (invocation_id, name)
+                "SELECT * FROM artifacts WHERE invocation_id = ? AND name = ?", (invocation_id, Sought(name))
             ).fetchone()
 
         row = await self._db.read(work)
@@ -105,7 +106,8 @@ class Artifacts:
 
         def work(connection: Connection) -> list[str]:
             rows = connection.execute(
-                "DELETE FROM artifacts WHERE rowid IN (SELECT rowid FROM artifacts WHERE created_at < ? LIMIT ?) "
+                "DELETE FROM artifacts WHERE (invocation_id, name) IN "
+                "(SELECT invocation_id, name FROM artifacts WHERE created_at < ? LIMIT ?) "
                 "RETURNING blob_key",
                 (before, most),
             ).fetchall()

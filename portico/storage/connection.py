@@ -12,6 +12,7 @@ from sqlcipher3 import dbapi2
 from portico.crypto import DataKey
 from portico.errors import Misconfigured, Unavailable
 
+DatabaseError = dbapi2.Error
 BUSY_TIMEOUT_S = 10.0
 _AWAY = tuple(
     "SQLITE_" + name for name in ("BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "READONLY", "NOMEM")

@@ -30,7 +30,7 @@ class DataClasses:
             lambda connection: (
                 connection.execute(
                     "INSERT INTO data_classes (conversation_id, data_class, decision_id, at) VALUES (?, ?, ?, ?) "
-                    "ON CONFLICT DO UPDATE SET data_class = excluded.data_class, "
+                    "ON CONFLICT (conversation_id) DO UPDATE SET data_class = excluded.data_class, "
                     "decision_id = excluded.decision_id, at = excluded.at",
                     values,
                 ).rowcount

@@ -1,4 +1,4 @@
-"""The embedded database: one writer a process on its own thread, readers on others, everything encrypted.
+"""The database: one writer a process on its own thread, readers on others; `backend` says which it is.
 
 Writes that wait together are committed together, each in a savepoint of its own: one disk sync serves them
 all and a failing one takes no other with it. A function that is given here must not do anything but SQL.
@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sqlcipher3 import dbapi2
-
-from portico.crypto import DataKey, Keyring
+from portico.crypto import Keyring
 from portico.errors import Unavailable
 from portico.home import Home
 from portico.logs import logger
-from portico.storage.connection import Connection, connect, is_away, unavailable
-from portico.storage.schema import bring_up_to_date, known_migrations
+from portico.settings import Settings
+from portico.storage.backend import Backend, choose
+from portico.storage.connection import Connection
 
 READERS = 2
 WRITES_A_COMMIT = 64
@@ -48,7 +48,7 @@ class _Job:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        self.error = _as_told(error) if error is not None else None
+        self.error = error
         return True
 
     def settle(self) -> None:
@@ -63,12 +63,13 @@ class _Job:
 class Database:
     """Open it once a process, close it at the end."""
 
-    def __init__(self, home: Home, key: DataKey) -> None:
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._writes: SimpleQueue[_Job | None] = SimpleQueue()
         self._reads: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed = False
-        writer = connect(home.database, key)
-        readers = [connect(home.database, key, reading=True) for _ in range(READERS)]
+        writer = backend.connect(reading=False)
+        readers = [backend.connect(reading=True) for _ in range(READERS)]
         self._threads = [
             threading.Thread(target=self._write_loop, args=(writer,), name="db-writer", daemon=True)
         ]
@@ -81,11 +82,14 @@ class Database:
             thread.start()
 
     @classmethod
-    def open(cls, home: Home, keyring: Keyring) -> Database:
-        """Raises `Misconfigured`: a wrong key, or a database that is newer than this checkout."""
-        key = keyring.current("database")
-        bring_up_to_date(home, key, known_migrations())
-        return cls(home, key)
+    def open(cls, home: Home, keyring: Keyring, settings: Settings | None = None) -> Database:
+        """The one that `[database]` names; without settings the file of this home.
+
+        Raises `Misconfigured`: a wrong key, or a database that is newer than this checkout.
+        """
+        backend = choose(home, keyring, settings)
+        backend.prepare()
+        return cls(backend)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one reading transaction: it sees one state of the database."""
@@ -127,7 +131,7 @@ class Database:
         while going_on:
             batch, going_on = _next_batch(self._writes)
             if batch:
-                _commit_together(connection, batch)
+                _commit_together(self._backend, connection, batch)
                 _settle(batch)
         connection.close()
 
@@ -135,7 +139,7 @@ class Database:
 
     def _read_loop(self, connection: Connection) -> None:
         while (job := self._reads.get()) is not None:
-            _run_reading(connection, job)
+            _run_reading(self._backend, connection, job)
             _settle([job])
         connection.close()
 
@@ -154,51 +158,55 @@ def _next_batch(queue: SimpleQueue[_Job | None]) -> tuple[list[_Job], bool]:
     return batch, False
 
 
-def _commit_together(connection: Connection, batch: list[_Job]) -> None:
+def _commit_together(backend: Backend, connection: Connection, batch: list[_Job]) -> None:
     try:
-        # the level can only be set outside a transaction
-        connection.execute(
-            f"PRAGMA synchronous = {'FULL' if any(job.durable for job in batch) else 'NORMAL'}"
-        )
-        connection.execute("BEGIN IMMEDIATE")
+        backend.begin_writing(connection, durable=any(job.durable for job in batch))
         for job in batch:
-            _run_in_savepoint(connection, job)
+            _run_in_savepoint(backend, connection, job)
         connection.execute("COMMIT")
-    except dbapi2.Error as error:
-        _roll_back(connection)
+    except backend.errors as error:
+        _roll_back(backend, connection)
         for job in batch:
-            job.error = job.error or unavailable(error)
+            job.error = job.error or backend.unavailable(error)
+    except Unavailable as error:  # the connection is gone and cannot be had again yet
+        for job in batch:
+            job.error = job.error or error
 
 
-def _run_in_savepoint(connection: Connection, job: _Job) -> None:
+def _run_in_savepoint(backend: Backend, connection: Connection, job: _Job) -> None:
     connection.execute("SAVEPOINT job")
     with job:
         job.result = job.work(connection)
     if job.error is not None:
+        job.error = _as_told(backend, job.error)
         # where the whole transaction has ended (a full disk), this fails and with it the batch
         connection.execute("ROLLBACK TO job")
     connection.execute("RELEASE job")
 
 
-def _run_reading(connection: Connection, job: _Job) -> None:
+def _run_reading(backend: Backend, connection: Connection, job: _Job) -> None:
     with job:
-        connection.execute("BEGIN")
+        backend.begin_reading(connection)
         job.result = job.work(connection)
         connection.execute("COMMIT")
-    _roll_back(connection)
+    if job.error is not None:
+        job.error = _as_told(backend, job.error)
+    _roll_back(backend, connection)
 
 
-def _as_told(error: BaseException) -> BaseException:
-    if isinstance(error, dbapi2.Error) and is_away(error):
-        told: BaseException = unavailable(error)
+def _as_told(backend: Backend, error: BaseException) -> BaseException:
+    if isinstance(error, backend.errors) and backend.is_away(error):
+        told: BaseException = backend.unavailable(error)
         told.__cause__ = error
         return told
     return error
 
 
-def _roll_back(connection: Connection) -> None:
+def _roll_back(backend: Backend, connection: Connection) -> None:
+    """Where even this fails the connection is gone, and the transaction with it."""
     if connection.in_transaction:
-        connection.execute("ROLLBACK")
+        with suppress(*backend.errors):
+            connection.execute("ROLLBACK")
 
 
 def _settle(batch: list[_Job]) -> None:

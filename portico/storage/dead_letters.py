@@ -9,6 +9,7 @@ from typing import Any
 
 from portico.storage.connection import Connection
 from portico.storage.database import Database
+from portico.storage.values import Private
 
 CAUSE_LENGTH = 500
 _COLUMNS = (
@@ -41,7 +42,10 @@ class DeadLetters:
 
     async def add(self, letter: DeadLetter) -> None:
         """Keep it, durably; one that is there already stays as it is."""
-        values = vars(letter) | {"cause": letter.cause[:CAUSE_LENGTH]}
+        values = vars(letter) | {
+            "cause": Private(letter.cause[:CAUSE_LENGTH]),
+            "event_json": Private(letter.event_json),
+        }
         marks = ", ".join("?" for _ in values)
         statement = f"INSERT INTO dead_letters ({_COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING"
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from portico.contracts import ConversationRef
 from portico.storage.connection import Connection
 from portico.storage.database import Database
+from portico.storage.people import DIRECT_CHANNEL
+from portico.storage.values import Private, Sought
 
 TITLE_LENGTH = 80
 _PRUNED_AT_ONCE = 1000
@@ -46,9 +48,9 @@ class Inbox:
                 message = (
                     conversation_id,
                     turn_id,
-                    message_id or (keys[0] if keys else turn_id),
-                    sender_id,
-                    text,
+                    Private(message_id or (keys[0] if keys else turn_id)),
+                    Private(sender_id),
+                    Private(text),
                     now,
                 )
                 _keep_message(connection, message)
@@ -75,10 +77,12 @@ class Inbox:
 
 
 def _owners(connection: Connection, conversation_id: str, keys: tuple[str, ...]) -> set[str]:
+    if not keys:
+        return set()
     marks = ", ".join("?" for _ in keys)
     rows = connection.execute(
         f"SELECT DISTINCT turn_id FROM inbox WHERE conversation_id = ? AND dedup_key IN ({marks})",
-        (conversation_id, *keys),
+        (conversation_id, *map(Sought, keys)),
     )
     return {row["turn_id"] for row in rows}
 
@@ -89,7 +93,7 @@ def _own(
     connection.executemany(
         "INSERT INTO inbox (conversation_id, dedup_key, turn_id, claimed_at) "
         "VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        [(conversation_id, key, turn_id, now) for key in keys],
+        [(conversation_id, Sought(key), turn_id, now) for key in keys],
     )
 
 
@@ -107,8 +111,13 @@ def _list_conversation(connection: Connection, ref: ConversationRef, *, title: s
         "VALUES (?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (id) DO UPDATE SET channel = excluded.channel, "
         "account = excluded.account, chat = excluded.chat, last_at = excluded.last_at, "
         "title = CASE WHEN conversations.title = '' THEN excluded.title ELSE conversations.title END",
-        (ref.id, ref.channel, ref.account, ref.chat, title, now, now),
+        (ref.id, ref.channel, ref.account, _chat(ref), Private(title), now, now),
     )
+
+
+def _chat(ref: ConversationRef) -> str:
+    """A chat of the web is an id of our own, and is looked for by its beginning; a platform's tells who it is."""
+    return ref.chat if ref.channel == DIRECT_CHANNEL else Sought(ref.chat)
 
 
 def _prune_some(connection: Connection, before: float) -> int:

@@ -38,7 +38,7 @@ class LivePublisher:
 
     def __init__(self, home: Home, keyring: Keyring) -> None:
         self._path = home.live_socket
-        self._frames = _Frames(keyring)
+        self._frames = Frames(keyring)
         self._waiting: asyncio.Queue[tuple[str, Update]] = asyncio.Queue(WAITING_UPDATES)
         self._pump: asyncio.Task[None] | None = None
         self._missed = False
@@ -122,7 +122,7 @@ class LiveHub:
 
     def __init__(self, home: Home, keyring: Keyring) -> None:
         self._path = home.live_socket
-        self._frames = _Frames(keyring)
+        self._frames = Frames(keyring)
         self._subscriptions: defaultdict[str, set[Subscription]] = defaultdict(set)
         self._server: asyncio.Server | None = None
         self._connected: set[asyncio.Task[None]] = set()
@@ -169,13 +169,14 @@ class LiveHub:
             writer.close()
 
 
-class _Frames:
+class Frames:
     """Four bytes of length, one of the key id's length, the key id, and the encrypted update."""
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
     def pack(self, conversation_id: str, update: Update) -> bytes:
+        """The frame with its length."""
         key = self._keyring.current("live")
         key_id = key.id.encode()
         sealed = key.encrypt(json.dumps([conversation_id, update]).encode(), context=_CONTEXT + key_id)
@@ -187,13 +188,18 @@ class _Frames:
         try:
             length = int.from_bytes(await reader.readexactly(4))
             if length > _FRAME_BYTES:
-                raise ValueError("too long")
-            body = await reader.readexactly(length)
+                log.warning("live.refused", cause="too long")
+                return None
+            return self.unpack(await reader.readexactly(length))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+    def unpack(self, body: bytes) -> tuple[str, Update] | None:
+        """An update from a frame without its length; None for what was not made with our key."""
+        try:
             key_id, sealed = body[1 : 1 + body[0]], body[1 + body[0] :]
             key = self._keyring.by_id(key_id.decode())
             conversation_id, update = json.loads(key.decrypt(sealed, context=_CONTEXT + key_id))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return None
         except (InvalidTag, KeyError, IndexError, ValueError) as error:
             log.warning("live.refused", cause=type(error).__name__)
             return None

@@ -16,10 +16,16 @@ from typing import Any
 from portico.errors import Conflict, NotFound
 from portico.storage.connection import Connection
 from portico.storage.database import Database
+from portico.storage.statements import put
 
 _COLUMNS = (
     "name, server, tool, content_hash, description, parameters, "
     "pending_hash, pending_description, pending_parameters"
+)
+_PUT = (
+    *("name", "server", "identity", "tool", "content_hash", "description", "parameters"),
+    *("pending_hash", "pending_description", "pending_parameters"),
+    *("seen_at", "approved_at", "approved_by", "decision_id"),
 )
 
 
@@ -121,14 +127,12 @@ def _insert(connection: Connection, server: str, identity: str, one: Described, 
     told = (one.content_hash, one.description, json.dumps(one.parameters))
     nothing = ("", "", "")
     connection.execute(
-        "INSERT OR REPLACE INTO mcp_pins (name, server, identity, tool, content_hash, description, parameters, "
-        "pending_hash, pending_description, pending_parameters, seen_at, approved_at, approved_by, decision_id) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '')",
+        put("mcp_pins", _PUT, key=("name",)),
         (
             *(one.name, server, identity, one.tool),
             *(told if approved else nothing),
             *(nothing if approved else told),
-            *(now, now if approved else 0.0),
+            *(now, now if approved else 0.0, "", ""),
         ),
     )
 

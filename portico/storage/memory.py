@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from portico.storage.connection import Connection
 from portico.storage.database import Database
+from portico.storage.values import Private, Words
+from portico.storage.words import has_all, words_of
 
 _END_OF_TIME = 1e18
 Role = Literal["user", "assistant"]
@@ -101,6 +103,23 @@ class Memory:
         lines.sort(key=lambda line: (line.at, line.seq))
         return tuple(_said_once(lines)[-limit:])
 
+    async def search(self, conversation_id: str, text: str, limit: int = 50) -> tuple[HistoryLine, ...]:
+        """The newest lines that have every word of the text, oldest first; none for a text without words."""
+        if not words_of(text):
+            return ()
+
+        def work(connection: Connection) -> tuple[HistoryLine, ...]:
+            condition, values = has_all(connection, text)
+            rows = connection.execute(
+                "SELECT memory.role, memory.text, memory.at, memory.turn_id, memory.message_id, memory.quotes "
+                "FROM memory JOIN memory_words ON memory_words.rowid = memory.id "
+                f"WHERE memory.conversation_id = ? AND {condition} ORDER BY memory.at DESC, memory.id DESC LIMIT ?",
+                (conversation_id, *values, limit),
+            ).fetchall()
+            return tuple(HistoryLine(*row) for row in reversed(rows))
+
+        return await self._db.read(work)
+
     async def conversations(
         self, channel: str, limit: int = 50, *, chat_prefix: str = ""
     ) -> tuple[ConversationSummary, ...]:
@@ -140,9 +159,20 @@ def _insert_lines(connection: Connection, conversation_id: str, turn_id: str, li
         row = connection.execute(
             "INSERT INTO memory (conversation_id, turn_id, line, role, text, quotes, message_id, at) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
-            (conversation_id, turn_id, number, line.role, line.text, line.quotes, message_id, line.at),
+            (
+                conversation_id,
+                turn_id,
+                number,
+                line.role,
+                Private(line.text),
+                Private(line.quotes),
+                Private(message_id),
+                line.at,
+            ),
         ).fetchone()
-        connection.execute("INSERT INTO memory_words (rowid, text) VALUES (?, ?)", (row["id"], line.text))
+        connection.execute(
+            "INSERT INTO memory_words (rowid, text) VALUES (?, ?)", (row["id"], Words(line.text))
+        )
 
 
 def _remembered(connection: Connection, page: tuple[str, float, int]) -> list[HistoryLine]:

@@ -15,6 +15,7 @@ from portico.storage.connection import Connection
 from portico.storage.database import Database
 from portico.storage.outbox_rows import NewRow, OutboxRow, fetch, insert_missing, update
 from portico.storage.rates import RatesLike, forget_idle, reserve
+from portico.storage.values import Private
 
 EndState = Literal["sent", "refused", "unknown"]
 BeginKind = Literal["go", "wait", "already_sent", "refused", "ambiguous", "held", "stale"]
@@ -110,7 +111,7 @@ class Outbox:
             if row.state not in ("sending", "unknown"):
                 return False
             change = "state = ?, platform_id = ?, reason = ?, finished_at = ?, held = 0"
-            update(connection, row_id, change, (state, platform_id, reason, now))
+            update(connection, row_id, change, (state, Private(platform_id), reason, now))
             return True
 
         return await self._db.write(work, durable=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from portico.storage.connection import Connection
+from portico.storage.values import Private
 
 _COLUMNS = (
     "row_id, conversation_id, turn_id, part, kind, seq, attempt, state, marked, held, payload, decision_id, "
@@ -85,7 +86,7 @@ def _insert(connection: Connection, row: NewRow, now: float) -> OutboxRow:
         marked=False, held=False, payload=row.payload, decision_id=row.decision_id, platform_id="", reason="",
         chat_slot=None, account_slot=None, created_at=now, begun_at=None, finished_at=None,
     )  # fmt: skip
-    values = tuple(vars(made).values())
+    values = tuple((vars(made) | {"payload": Private(made.payload)}).values())
     marks = ", ".join("?" for _ in values)
     connection.execute(f"INSERT INTO outbox ({_COLUMNS}) VALUES ({marks})", values)
     return made

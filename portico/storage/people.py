@@ -18,6 +18,7 @@ from portico.ids import keyed_id, person_id
 from portico.storage.connection import Connection
 from portico.storage.database import Database
 from portico.storage.guesses import count_wrong, forget_wrong, guessed_too_often, guesses_left_at
+from portico.storage.values import Private, Sought
 
 CODE_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
 """Without I, L, O, 0 and 1, which people mix up."""
@@ -68,7 +69,7 @@ class People:
                 return _actor(connection, sender_id)
             row = connection.execute(
                 "SELECT person_id FROM identities WHERE channel = ? AND account = ? AND sender_id = ?",
-                (channel, account, sender_id),
+                (channel, account, Sought(sender_id)),
             ).fetchone()
             return _actor(connection, row["person_id"]) if row is not None else None
 
@@ -122,7 +123,7 @@ class People:
 
         def work(connection: Connection) -> Actor | None:
             _refuse_guesser(connection, guesser, now)
-            found = _pending(connection, "code = ? AND expires_at > ?", (code.strip().upper(), now))
+            found = _pending(connection, "code = ? AND expires_at > ?", (Sought(code.strip().upper()), now))
             if not found:
                 count_wrong(connection, guesser, now)
                 return None
@@ -184,7 +185,7 @@ class People:
 
 def _offer(connection: Connection, offer: Pending, now: float) -> str:
     connection.execute("DELETE FROM pairing_codes WHERE expires_at <= ?", (now,))
-    same = (offer.channel, offer.account, offer.sender_id)
+    same = (offer.channel, offer.account, Sought(offer.sender_id))
     found = _pending(connection, "channel = ? AND account = ? AND sender_id = ?", same)
     if found:
         return found[0].code
@@ -194,7 +195,13 @@ def _offer(connection: Connection, offer: Pending, now: float) -> str:
     connection.execute(
         "INSERT INTO pairing_codes (code, channel, account, sender_id, name, chat, expires_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        tuple(vars(offer).values()),
+        (
+            Sought(offer.code),
+            *same,
+            Private(offer.name),
+            Private(offer.chat),
+            offer.expires_at,
+        ),
     )
     return offer.code
 
@@ -214,19 +221,19 @@ def _add_person(connection: Connection, person: str, *, role: str, name: str, no
     connection.execute(
         "INSERT INTO people (id, role, name, created_at) VALUES (?, ?, ?, ?) "
         "ON CONFLICT (id) DO UPDATE SET role = excluded.role",
-        (person, role, name, now),
+        (person, role, Private(name), now),
     )
 
 
 def _add_identity(connection: Connection, sender: Pending, person: str, now: float) -> None:
-    same = (sender.channel, sender.account, sender.sender_id)
+    same = (sender.channel, sender.account, Sought(sender.sender_id))
     connection.execute("DELETE FROM pairing_codes WHERE channel = ? AND account = ? AND sender_id = ?", same)
     connection.execute(
         "INSERT INTO identities (channel, account, sender_id, person_id, name, chat, created_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (channel, account, sender_id) "
         "DO UPDATE SET person_id = excluded.person_id, chat = excluded.chat",
-        (*same, person, sender.name, sender.chat, now),
+        (*same, person, Private(sender.name), Private(sender.chat), now),
     )
 
 

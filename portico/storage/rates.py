@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from portico.storage.connection import Connection
+from portico.storage.values import Sought
 
 LONGEST_WAIT_S = 3600.0
 """A due time further away than this comes from a clock that was set back, and counts for nothing."""
@@ -30,14 +31,14 @@ def reserve(connection: Connection, bucket: str, *, per_s: float, burst: float, 
     if per_s <= 0:
         return now
     interval = 1.0 / per_s
-    row = connection.execute("SELECT due FROM rates WHERE bucket = ?", (bucket,)).fetchone()
+    row = connection.execute("SELECT due FROM rates WHERE bucket = ?", (Sought(bucket),)).fetchone()
     due = row["due"] if row is not None else now
     if due > now + LONGEST_WAIT_S:
         due = now
     slot = max(now, due - (max(burst, 1) - 1) * interval)
     connection.execute(
         "INSERT INTO rates (bucket, due) VALUES (?, ?) ON CONFLICT (bucket) DO UPDATE SET due = excluded.due",
-        (bucket, max(due, slot) + interval),
+        (Sought(bucket), max(due, slot) + interval),
     )
     return float(slot)
 

@@ -35,7 +35,8 @@ class RouteHealth:
             lambda connection: (
                 connection.execute(
                     "INSERT INTO route_health (route, answers, failing, why, at) VALUES (?, 1, 0, '', ?) "
-                    "ON CONFLICT DO UPDATE SET answers = answers + 1, failing = 0, why = '', at = excluded.at",
+                    "ON CONFLICT (route) DO UPDATE SET answers = route_health.answers + 1, "
+                    "failing = 0, why = '', at = excluded.at",
                     values,
                 ).rowcount
             )
@@ -47,7 +48,8 @@ class RouteHealth:
             lambda connection: (
                 connection.execute(
                     "INSERT INTO route_health (route, answers, failing, why, at) VALUES (?, 0, 1, ?, ?) "
-                    "ON CONFLICT DO UPDATE SET failing = failing + 1, why = excluded.why, at = excluded.at",
+                    "ON CONFLICT (route) DO UPDATE SET failing = route_health.failing + 1, "
+                    "why = excluded.why, at = excluded.at",
                     values,
                 ).rowcount
             )

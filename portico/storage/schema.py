@@ -95,7 +95,7 @@ def _missing(applied: dict[int, str], migrations: tuple[Migration, ...], home: H
 def _apply(connection: Connection, migration: Migration) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for statement in _statements(migration.sql):
+        for statement in statements(migration.sql):
             connection.execute(statement)
         connection.execute(
             "INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
@@ -109,7 +109,8 @@ def _apply(connection: Connection, migration: Migration) -> None:
     log.info("storage.migrated", version=migration.version)
 
 
-def _statements(sql: str) -> Iterator[str]:
+def statements(sql: str) -> Iterator[str]:
+    """The statements of a file, without its comments."""
     statement = ""
     for line in sql.splitlines():
         if line.strip().startswith("--"):

@@ -6,6 +6,7 @@ import time
 
 from portico.storage.connection import Connection
 from portico.storage.database import Database
+from portico.storage.values import Private
 
 
 class SecretStore:
@@ -13,7 +14,7 @@ class SecretStore:
         self._db = db
 
     async def set(self, name: str, value: str) -> None:
-        values = (name, value, time.time())
+        values = (name, Private(value), time.time())
 
         def work(connection: Connection) -> None:
             connection.execute(
@@ -26,7 +27,7 @@ class SecretStore:
 
     async def ensure(self, name: str, value: str) -> str:
         """What is stored under the name: the given value where there was none. The first of two wins."""
-        values = (name, value, time.time())
+        values = (name, Private(value), time.time())
 
         def work(connection: Connection) -> str:
             connection.execute(

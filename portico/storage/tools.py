@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from portico.storage.connection import Connection
 from portico.storage.database import Database
+from portico.storage.statements import put
 from portico.tool import ToolSpec
 
 FRESH_S = 0.3
@@ -39,9 +40,7 @@ class ToolTable:
             connection.execute("DELETE FROM tool_problems")
             connection.executemany("INSERT INTO tools (name, spec) VALUES (?, ?)", rows)
             connection.executemany("INSERT INTO tool_problems (position, problem) VALUES (?, ?)", wrong)
-            connection.execute(
-                "INSERT OR REPLACE INTO tools_published (id, at) VALUES (1, ?)", (time.time(),)
-            )
+            connection.execute(put("tools_published", ("id", "at"), key=("id",)), (1, time.time()))
 
         await self._db.write(work)
         self._read_at = 0.0

@@ -77,7 +77,7 @@ class ModelUsage:
 
         def work(connection: Connection) -> CostToday:
             rows = connection.execute(
-                "SELECT route, sum(cost) AS cost, sum(iif(person = ?, cost, 0)) AS own "
+                "SELECT route, sum(cost) AS cost, sum(CASE WHEN person = ? THEN cost ELSE 0 END) AS own "
                 "FROM model_usage WHERE day = ? GROUP BY route ORDER BY route",
                 (person, day),
             ).fetchall()
@@ -95,9 +95,9 @@ class ModelUsage:
 
         def work(connection: Connection) -> tuple[UsageRow, ...]:
             rows = connection.execute(
-                "SELECT day, person, route, sum(answers), sum(iif(estimated, answers, 0)), "
+                "SELECT day, person, route, sum(answers), sum(CASE WHEN estimated = 1 THEN answers ELSE 0 END), "
                 "sum(input_tokens), sum(output_tokens), sum(cost) FROM model_usage "
-                "WHERE day >= ? AND (? IS NULL OR person = ?) "
+                "WHERE day >= ? AND (CAST(? AS TEXT) IS NULL OR person = ?) "
                 "GROUP BY day, person, route ORDER BY day DESC, route, person",
                 (first, person, person),
             )
@@ -131,9 +131,11 @@ def _record(connection: Connection, answer: AnswerRecord, now: float) -> None:
         return
     connection.execute(
         "INSERT INTO model_usage (day, person, route, estimated, answers, input_tokens, output_tokens, cost) "
-        "VALUES (?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET answers = answers + 1, "
-        "input_tokens = input_tokens + excluded.input_tokens, "
-        "output_tokens = output_tokens + excluded.output_tokens, cost = cost + excluded.cost",
+        "VALUES (?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT (day, person, route, estimated) DO UPDATE SET "
+        "answers = model_usage.answers + 1, "
+        "input_tokens = model_usage.input_tokens + excluded.input_tokens, "
+        "output_tokens = model_usage.output_tokens + excluded.output_tokens, "
+        "cost = model_usage.cost + excluded.cost",
         (
             _day(now),
             answer.person,

@@ -12,12 +12,15 @@ from portico.errors import BadInput, Conflict, NotFound, TooLarge
 from portico.storage.blobs import BlobStore
 from portico.storage.connection import Connection
 from portico.storage.database import Database
+from portico.storage.statements import put
+from portico.storage.values import Sought
 from portico.tool import WorkspaceFile
 from portico.tool_types import media_type_of
 from portico.tools.paths import clean_path, clean_prefix
 
 LARGEST_BYTES = 100 << 20
 MOST_FILES = 20_000
+_COLUMNS = ("person_id", "path", "media_type", "size_bytes", "blob_key", "sha256", "modified_at")
 
 
 class WorkspaceStore:
@@ -32,11 +35,9 @@ class WorkspaceStore:
         start = _prefix(prefix)
 
         def work(connection: Connection) -> list[WorkspaceFile]:
-            rows = connection.execute(
-                "SELECT * FROM workspace_files WHERE person_id = ? AND substr(path, 1, ?) = ? ORDER BY path",
-                (person_id, len(start), start),
-            )
-            return [_file(row) for row in rows]
+            rows = connection.execute("SELECT * FROM workspace_files WHERE person_id = ?", (person_id,))
+            files = [_file(row) for row in rows if row["path"].startswith(start)]
+            return sorted(files, key=lambda file: file.path)
 
         return await self._db.read(work)
 
@@ -65,10 +66,16 @@ class WorkspaceStore:
             old = _find(connection, person_id, path)
             self._check_room(connection, person_id, made, old)
             connection.execute(
-                "INSERT OR REPLACE INTO workspace_files "
-                "(person_id, path, media_type, size_bytes, blob_key, sha256, modified_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (person_id, path, made.media_type, made.size_bytes, blob.key, blob.sha256, time.time()),
+                put("workspace_files", _COLUMNS, key=("person_id", "path")),
+                (
+                    person_id,
+                    Sought(path),
+                    made.media_type,
+                    made.size_bytes,
+                    blob.key,
+                    blob.sha256,
+                    time.time(),
+                ),
             )
             return str(old["blob_key"]) if old is not None else None
 
@@ -93,7 +100,8 @@ class WorkspaceStore:
                 raise Conflict(f"there is a file {to} already")
             _refuse_nesting(connection, person_id, to, besides=path)
             connection.execute(
-                "UPDATE workspace_files SET path = ? WHERE person_id = ? AND path = ?", (to, person_id, path)
+                "UPDATE workspace_files SET path = ? WHERE person_id = ? AND path = ?",
+                (Sought(to), person_id, Sought(path)),
             )
             return replace(_file(row), path=to)
 
@@ -106,7 +114,7 @@ class WorkspaceStore:
         def work(connection: Connection) -> str | None:
             row = connection.execute(
                 "DELETE FROM workspace_files WHERE person_id = ? AND path = ? RETURNING blob_key",
-                (person_id, path),
+                (person_id, Sought(path)),
             ).fetchone()
             return str(row["blob_key"]) if row is not None else None
 
@@ -135,20 +143,18 @@ class WorkspaceStore:
 def _refuse_nesting(connection: Connection, person_id: str, path: str, *, besides: str = "") -> None:
     """A name is a file or a folder, never both: else the workspace could not be unpacked anywhere."""
     parts = path.split("/")
-    above = ["/".join(parts[:count]) for count in range(1, len(parts))]
-    marks = ", ".join("?" * len(above))
-    inside = connection.execute(
-        f"SELECT path FROM workspace_files WHERE person_id = ? AND path != ? "
-        f"AND (path IN ({marks}) OR substr(path, 1, ?) = ?) LIMIT 1",
-        (person_id, besides, *above, len(path) + 1, path + "/"),
-    ).fetchone()
-    if inside is not None:
-        raise BadInput(f"{inside['path']} is there: a name is a file or a folder, not both")
+    above = {"/".join(parts[:count]) for count in range(1, len(parts))}
+    # Paths may be encrypted one by one, so that only equal ones can be found in SQL; a workspace is small.
+    rows = connection.execute("SELECT path FROM workspace_files WHERE person_id = ?", (person_id,))
+    for row in rows.fetchall():
+        there = row["path"]
+        if there != besides and (there in above or there.startswith(path + "/")):
+            raise BadInput(f"{there} is there: a name is a file or a folder, not both")
 
 
 def _find(connection: Connection, person_id: str, path: str) -> Any:
     return connection.execute(
-        "SELECT * FROM workspace_files WHERE person_id = ? AND path = ?", (person_id, path)
+        "SELECT * FROM workspace_files WHERE person_id = ? AND path = ?", (person_id, Sought(path))
     ).fetchone()
 
 

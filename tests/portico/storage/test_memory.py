@@ -23,10 +23,18 @@ async def test_a_turn_is_remembered_once(db: Database) -> None:
     assert (await memory.recent("c", 1))[0].quotes == "m1"
 
 
-async def test_words_are_indexed_with_the_lines(db: Database) -> None:
-    await Memory(db).remember("c", "t1", said("the heron stands in the reeds", 1))
-    query = "SELECT count(*) AS hits FROM memory_words WHERE memory_words MATCH 'heron'"
-    assert (await db.read(lambda connection: connection.execute(query).fetchone()))["hits"] == 2
+async def test_lines_are_found_by_all_of_their_words(db: Database) -> None:
+    memory = Memory(db)
+    await memory.remember("c", "t1", said("the Heron stands in the reeds", 1))
+    await memory.remember("c", "t2", said("明天的天气怎么样", 3))
+    await memory.remember("d", "t3", said("a heron elsewhere", 5))
+    assert [line.text for line in await memory.search("c", "REEDS heron")] == [
+        "the Heron stands in the reeds",
+        "re: the Heron stands in the reeds",
+    ]
+    assert [line.turn_id for line in await memory.search("c", "天气")] == ["t2", "t2"]
+    for nothing in ("heron wolf", "昨天", "", '" OR *', "-"):
+        assert await memory.search("c", nothing) == ()
 
 
 async def test_history_shows_a_message_before_and_after_it_is_remembered_once(db: Database) -> None:
