@@ -19,6 +19,7 @@ from portico.language_models.bucket import BucketSource
 from portico.language_models.download import PARTIAL, STATE, NoRoom, Progress, fetch
 from portico.language_models.hub import HubSource
 from portico.language_models.sources import (
+    NEEDED,
     FolderSource,
     Source,
     SourceFile,
@@ -33,7 +34,6 @@ from portico.settings import Settings
 Check = Callable[[Path], dict[str, int]]
 """Facts of a folder that holds a model; raises `BadInput` with what is missing or wrong."""
 NEAR = ("http://127.0.0.1", "http://[::1]", "http://localhost")
-NEEDED = ("genai_config.json", "tokenizer.json")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from portico.language_models.store import MANIFEST
 from portico.language_models.web import Web
 
 FILES = 2_000
+NEEDED = ("genai_config.json", "tokenizer.json")
 CHUNK = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+(@[\w./-]+)?")
@@ -87,7 +88,8 @@ class FolderSource:
 
     async def files(self) -> list[SourceFile]:
         found = []
-        for path in sorted(self._folder.rglob("*")):
+        whole = (self._folder / NEEDED[0]).exists()  # else it is no model, and may be a whole disk
+        for path in sorted(self._folder.rglob("*") if whole else self._folder.iterdir()):
             name = path.relative_to(self._folder).as_posix()
             if path.is_symlink() and not self._leads_to_own(path):
                 raise BadInput(f"{name} is a link that leads out of its folder")
