@@ -16,6 +16,7 @@ from pathlib import Path
 
 import uvicorn
 
+from sandbox.allowed import Rule
 from sandbox.app import make_app
 from sandbox.image.build import Image, ImageFailed, provide
 from sandbox.isolation import Isolation, IsolationUnavailable, set_up
@@ -36,6 +37,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--most", type=int, default=24, help="sandboxes at once")
     parser.add_argument(
         "--pictures-mib", type=int, default=4096, help="of paused sandboxes and snapshots, together"
+    )
+    parser.add_argument(
+        "--allow-hosts",
+        type=Rule.parse,
+        action="append",
+        default=[],
+        metavar="HOST[:PORT][=ADDRESS]",
+        help="what sandboxes that ask for it may reach through the proxy; *.example.com too; repeat it for more",
     )
     return parser.parse_args(arguments)
 
@@ -84,6 +93,7 @@ def prepare(given: argparse.Namespace) -> tuple[Isolation, Settings]:
         image_dir=given.image_dir,
         warm=given.warm,
         most=given.most,
+        allowed_hosts=tuple(given.allow_hosts),
         pictures_bytes=given.pictures_mib * MIB,
     )
     image: Image = provide(settings.image_dir)

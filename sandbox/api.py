@@ -10,7 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sandbox.allowed import Allowed, asked_for
 from sandbox.http import Refused, read_json, require_key, sandboxes, settings, text, text_map
+from sandbox.proxy import open_way_out
 from sandbox.record import Sandbox
 from sandbox.sandboxes import TEMPLATES, Wanted
 
@@ -34,6 +36,7 @@ async def create(request: Request) -> Response:
         env=text_map(body.get("envVars"), "envVars"),
         pauses=body.get("autoPause") is True,
         resumes=isinstance(resumes, dict) and resumes.get("enabled") is True,
+        allowed=_allowed(request, body),
     )
     return JSONResponse(opened(await sandboxes(request).create(wanted)), 201)
 
@@ -73,6 +76,8 @@ async def set_timeout(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     sandbox, limits, now = named(request), settings(request).limits, datetime.now(UTC)
+    if sandbox.paused:
+        return JSONResponse([])
     measured = {
         "timestamp": _time(now),
         "timestampUnix": int(now.timestamp()),
@@ -81,7 +86,7 @@ async def metrics(request: Request) -> Response:
         "memUsed": sandbox.memory_used(),
         "memTotal": limits.memory_bytes,
         "memCache": 0,
-        "diskUsed": 0,
+        "diskUsed": await _disk_used(sandbox),
         "diskTotal": limits.home_bytes,
     }
     return JSONResponse([measured])
@@ -132,8 +137,38 @@ def described(request: Request, sandbox: Sandbox) -> dict[str, Any]:
         "diskSizeMB": limits.home_bytes >> 20,
         "state": _state(sandbox),
         "metadata": sandbox.metadata,
+        "allowInternetAccess": bool(sandbox.allowed),
+        "network": {"allowOut": list(sandbox.allowed.asked), "denyOut": list(sandbox.allowed.denied)},
         "lifecycle": {"autoResume": sandbox.resumes, "onTimeout": "pause" if sandbox.pauses else "kill"},
     }
+
+
+async def _disk_used(sandbox: Sandbox) -> int:
+    told = (await sandbox.link.ask("disk", timeout_s=5)).get("used")
+    return told if isinstance(told, int) else 0
+
+
+def _allowed(request: Request, body: dict[str, Any]) -> Allowed:
+    try:
+        return asked_for(body, settings(request).allowed_hosts)
+    except ValueError as error:
+        raise Refused(400, str(error)) from None
+
+
+async def change_network(request: Request) -> Response:
+    """Connections that are open go on; new ones are asked about."""
+    sandbox = named(request)
+    sandbox.allowed = _allowed(request, await _network_of(request))
+    if sandbox.allowed and not sandbox.has_way_out:
+        if sandbox.paused:
+            raise Refused(409, "the sandbox is paused: connect to it first")
+        await open_way_out(sandbox)
+    return Response(status_code=204)
+
+
+async def _network_of(request: Request) -> dict[str, Any]:
+    body = await read_json(request)
+    return {"network": body, "allow_internet_access": body.get("allow_internet_access")}
 
 
 def _state(sandbox: Sandbox) -> str:
@@ -153,4 +188,5 @@ ROUTES = [
     Route("/sandboxes/{id}", kill, methods=["DELETE"]),
     Route("/sandboxes/{id}/timeout", set_timeout, methods=["POST"]),
     Route("/sandboxes/{id}/metrics", metrics, methods=["GET"]),
+    Route("/sandboxes/{id}/network", change_network, methods=["PUT"]),
 ]

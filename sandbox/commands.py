@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.connect import Message, RpcError, messages, once, server_stream, streamed, unary
+from sandbox.connect import Message, RpcError, keepalive_of, messages, once, server_stream, streamed, unary
 from sandbox.connect import failed as failed_stream
 from sandbox.envd import sandbox_of
 from sandbox.http import Refused, text_map
@@ -34,7 +34,7 @@ async def start(sandbox: Sandbox, message: Message, request: Request) -> AsyncIt
     command = Command(call, config if isinstance(config, dict) else {}, tag if isinstance(tag, str) else None)
     answers = await command.begin()
     sandbox.commands[command.pid] = command
-    events = command.events(_keepalive(request))
+    events = command.events(keepalive_of(request))
     first = await anext(events)  # listens before anything is said
     task = asyncio.create_task(_run(sandbox, command, answers, limit_s))
     sandbox.tasks.add(task)
@@ -108,11 +108,6 @@ def _time_limit(request: Request) -> float | None:
     )
 
 
-def _keepalive(request: Request) -> float:
-    given = request.headers.get("keepalive-ping-interval", "")
-    return min(max(float(given), 1), 300) if given.isascii() and given.isdigit() and len(given) < 6 else 50.0
-
-
 def _selected(sandbox: Sandbox, message: Message) -> Command:
     wanted = message.get("process")
     if not isinstance(wanted, dict):
@@ -124,7 +119,7 @@ def _selected(sandbox: Sandbox, message: Message) -> Command:
 
 
 async def connect(sandbox: Sandbox, message: Message, request: Request) -> AsyncIterator[Message]:
-    return _selected(sandbox, message).events(_keepalive(request))
+    return _selected(sandbox, message).events(keepalive_of(request))
 
 
 async def list_all(sandbox: Sandbox, _: Message) -> Message:

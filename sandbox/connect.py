@@ -116,6 +116,12 @@ def server_stream(
     return route
 
 
+def keepalive_of(request: Request) -> float:
+    """How often the client wants to hear that the stream lives, in seconds."""
+    given = request.headers.get("keepalive-ping-interval", "")
+    return min(max(float(given), 1), 300) if given.isascii() and given.isdigit() and len(given) < 6 else 50.0
+
+
 def streamed(frames: AsyncIterator[bytes]) -> Response:
     return StreamingResponse(frames, media_type="application/connect+json")
 

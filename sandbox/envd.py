@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.connect import Message, RpcError, unary
+from sandbox.connect import Message, RpcError, keepalive_of, server_stream, unary
 from sandbox.http import ENVD, addressed, opened
 from sandbox.record import Sandbox
+from sandbox.watching import Watcher
 
 USERS = ("", "user")
+WATCHERS_LIMIT = 32
 
 
 async def health(request: Request) -> Response:
@@ -79,6 +82,54 @@ async def remove(sandbox: Sandbox, message: Message) -> Message:
     return await _file(sandbox, "remove", path=field(message, "path"))
 
 
+async def create_watcher(sandbox: Sandbox, message: Message) -> Message:
+    if len(sandbox.watchers) >= WATCHERS_LIMIT:
+        raise RpcError("resource_exhausted", f"{WATCHERS_LIMIT} watchers are open already")
+    watcher = await Watcher.begin(sandbox, message)
+    sandbox.watchers[watcher.id] = watcher
+    return {"watcherId": watcher.id}
+
+
+async def watcher_events(sandbox: Sandbox, message: Message) -> Message:
+    return {"events": _watcher(sandbox, message).taken()}
+
+
+async def remove_watcher(sandbox: Sandbox, message: Message) -> Message:
+    watcher = _watcher(sandbox, message)
+    watcher.close()
+    del sandbox.watchers[watcher.id]
+    return {}
+
+
+def _watcher(sandbox: Sandbox, message: Message) -> Watcher:
+    found = sandbox.watchers.get(field(message, "watcherId"))
+    if found is None:
+        raise RpcError("not_found", "there is no such watcher")
+    return found
+
+
+async def watch(sandbox: Sandbox, message: Message, request: Request) -> AsyncIterator[Message]:
+    if len(sandbox.watchers) >= WATCHERS_LIMIT:
+        raise RpcError("resource_exhausted", f"{WATCHERS_LIMIT} watchers are open already")
+    watcher = await Watcher.begin(sandbox, message)
+    sandbox.watchers[watcher.id] = watcher
+    return _watched(sandbox, watcher, keepalive_of(request))
+
+
+async def _watched(sandbox: Sandbox, watcher: Watcher, keepalive_s: float) -> AsyncIterator[Message]:
+    try:
+        yield {"start": {}}
+        while not watcher.ended:
+            events = await watcher.wait(keepalive_s)
+            for event in events:
+                yield {"filesystem": event}
+            if not events:
+                yield {"keepalive": {}}
+    finally:
+        watcher.close()
+        sandbox.watchers.pop(watcher.id, None)
+
+
 def _route(name: str, endpoint: Any) -> Route:
     return Route(f"/filesystem.Filesystem/{name}", unary(sandbox_of, endpoint), methods=["POST"])
 
@@ -90,4 +141,8 @@ ROUTES = [
     _route("MakeDir", make_directory),
     _route("Move", move),
     _route("Remove", remove),
+    _route("CreateWatcher", create_watcher),
+    _route("GetWatcherEvents", watcher_events),
+    _route("RemoveWatcher", remove_watcher),
+    Route("/filesystem.Filesystem/WatchDir", server_stream(sandbox_of, watch), methods=["POST"]),
 ]

@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "TZ": "UTC",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "PYTHONDONTWRITEBYTECODE": "1",
+    "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
     "E2B_SANDBOX": "true",
 }
 

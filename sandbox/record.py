@@ -13,11 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sandbox.allowed import Allowed
 from sandbox.link import Link
 from sandbox.pictures import Sealed
 from sandbox.running import Command
+
+if TYPE_CHECKING:
+    from sandbox.watching import Watcher
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class Sandbox:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     ends: datetime = field(default_factory=lambda: datetime.now(UTC))
     commands: dict[int, Command] = field(default_factory=dict)
+    watchers: dict[str, Watcher] = field(default_factory=dict)
+    allowed: Allowed = field(default_factory=Allowed)
+    has_way_out: bool = False
     memory: Path | None = None
     cpu_mark: tuple[float, float] = (0.0, 0.0)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)

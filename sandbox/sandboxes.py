@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from sandbox.allowed import Allowed
 from sandbox.isolation import Isolation
 from sandbox.link import GuestError, SandboxGone
 from sandbox.making import MARGIN, Maker, Opened, thawed
 from sandbox.pictures import PictureFailed, Pictures, Sealed
+from sandbox.proxy import open_way_out
 from sandbox.record import Kept, Sandbox
 from sandbox.settings import Settings
 
@@ -48,6 +50,7 @@ class Wanted:
     env: dict[str, str] = field(default_factory=dict)
     pauses: bool = False
     resumes: bool = False
+    allowed: Allowed = field(default_factory=Allowed)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class Sandboxes:
                     await self._pictures.unseal(snapshot.picture, folder)
                     picture = Opened(folder, snapshot.next_number, snapshot.commands)
                     sandbox = await self._maker.restored(picture)
-            self._register(sandbox, wanted)
+            await self._register(sandbox, wanted)
         self._maker.fill()
         return sandbox
 
@@ -112,11 +115,14 @@ class Sandboxes:
         finally:
             self._making -= 1
 
-    def _register(self, sandbox: Sandbox, wanted: Wanted) -> None:
+    async def _register(self, sandbox: Sandbox, wanted: Wanted) -> None:
         sandbox.template, sandbox.metadata, sandbox.env = wanted.template, wanted.metadata, wanted.env
         sandbox.pauses, sandbox.resumes = wanted.pauses, wanted.resumes
         sandbox.started = datetime.now(UTC)
         sandbox.extend(wanted.timeout_s, shorten=True)
+        sandbox.allowed = wanted.allowed
+        if wanted.allowed:
+            await open_way_out(sandbox)
         if not sandbox.link.closed:
             self._all[sandbox.id] = sandbox
 
@@ -154,7 +160,11 @@ class Sandboxes:
     async def fork(self, sandbox: Sandbox, count: int, timeout_s: float) -> list[Sandbox | TooMany]:
         """Running copies, each with tokens of its own, as far as there is room."""
         wanted = Wanted(
-            template=sandbox.template, timeout_s=timeout_s, metadata=sandbox.metadata, env=sandbox.env
+            template=sandbox.template,
+            timeout_s=timeout_s,
+            metadata=sandbox.metadata,
+            env=sandbox.env,
+            allowed=sandbox.allowed,
         )
         made: list[Sandbox | TooMany] = []
         async with sandbox.turning, self._pictures.folder(sandbox.memory_used() + MARGIN) as folder:
@@ -167,7 +177,7 @@ class Sandboxes:
                 try:
                     with self._place():
                         fork = await self._maker.restored(picture)
-                        self._register(fork, wanted)
+                        await self._register(fork, wanted)
                 except TooMany as too_many:
                     made.append(too_many)
                 else:

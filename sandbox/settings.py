@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.allowed import Rule
+
 MIB = 1024 * 1024
 
 
@@ -36,3 +38,4 @@ class Settings:
     most: int = 24
     pictures_bytes: int = 4096 * MIB  # of paused ones and snapshots, together
     limits: Limits = Limits()
+    allowed_hosts: tuple[Rule, ...] = ()  # no sandbox reaches any other, whatever it asks for

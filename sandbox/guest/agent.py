@@ -20,7 +20,9 @@ from typing import Any
 
 from sandbox.guest import files, frames
 from sandbox.guest.contexts import Contexts
+from sandbox.guest.outward import Outward
 from sandbox.guest.processes import Processes
+from sandbox.guest.watching import Watch
 
 Request = dict[str, Any]
 ENVIRONMENT = dict(os.environ)  # noqa: TID251 - the guest's own
@@ -55,7 +57,11 @@ class Agent:
             "read": self._read,
             "write": self._write,
             "file": self._file,
+            "disk": self._disk,
+            "watch": self._watch,
+            "outward": self._go_outward,
         }
+        self._outward: asyncio.Task[None] | None = None
 
     async def answer(self, call: Call, request: Request) -> None:
         """Every request ends with one frame that says so."""
@@ -149,6 +155,28 @@ class Agent:
             os.close(descriptor)
         files.write_metadata(path, request["metadata"])
         call.send({"entry": files.entry(path)})
+
+    async def _disk(self, call: Call, request: Request) -> None:
+        found = os.statvfs(files.HOME)
+        call.send({"used": (found.f_blocks - found.f_bfree) * found.f_frsize})
+
+    async def _watch(self, call: Call, request: Request) -> None:
+        """Until the call is cancelled, or the folder is gone."""
+        watch = Watch(files.resolve(request["path"]), recursive=request["recursive"])
+        call.send({"watching": True})
+        async for kind, name in watch:
+            entry = watch.described(name) if request["entry"] else None
+            told = {"name": name, "type": f"EVENT_TYPE_{kind}", **({"entry": entry} if entry else {})}
+            call.send({"event": told})
+
+    async def _go_outward(self, call: Call, request: Request) -> None:
+        """A way out; one that the picture of another sandbox had leads nowhere and is closed."""
+        if self._outward is not None:
+            self._outward.cancel()
+            await asyncio.wait((self._outward,))
+        ENVIRONMENT.update(request["env"])
+        self._outward = asyncio.current_task()
+        await Outward(call.send).serve(call.more.get)
 
     async def _file(self, call: Call, request: Request) -> None:
         action, path = request["action"], files.resolve(request["path"])

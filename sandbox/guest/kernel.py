@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import textwrap
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,6 +24,7 @@ from traitlets import ObjectName, Unicode
 from traitlets.config import Config
 
 from sandbox.guest.cells import Cells
+from sandbox.guest.charts import as_chart, plain
 
 Emit = Callable[[dict[str, Any]], None]
 MAX_RESULT = 24 * 1024 * 1024
@@ -50,21 +50,6 @@ class ChartFormatter(BaseFormatter):  # type: ignore[misc]
         if (type(obj).__module__, type(obj).__name__) != ("matplotlib.figure", "Figure"):
             raise KeyError(type(obj))
         return as_chart
-
-
-def as_chart(figure: Any) -> dict[str, Any] | None:
-    """None where nothing of the figure can be told in numbers."""
-    from e2b_charts import chart_figure_to_dict  # type: ignore[import-not-found]  # the guest's own
-
-    with warnings.catch_warnings(action="ignore"):  # it complains of numbers that are numpy's
-        told = chart_figure_to_dict(figure)
-    return told and plain(told)  # type: ignore[no-any-return]
-
-
-def plain(value: Any) -> Any:
-    """The same in what JSON has: numpy's numbers as numbers, what is no number as null."""
-    text = json.dumps(value, default=lambda it: it.item() if hasattr(it, "item") else str(it))
-    return json.loads(text, parse_constant=lambda _: None)
 
 
 def as_lists(frame: Any) -> dict[str, list[Any]]:

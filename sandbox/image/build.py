@@ -46,6 +46,7 @@ FILES = {
     "etc/hosts": "127.0.0.1 localhost\n127.0.0.1 sandbox\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # for sandboxes with a way out
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -90,6 +91,9 @@ def _fill(root: Path) -> None:
         (root / folder).mkdir(parents=True, exist_ok=True)
     for name, text in FILES.items():
         (root / name).write_text(text)
+    if CERTIFICATES.exists():
+        (root / "etc/ssl/certs").mkdir(parents=True)
+        shutil.copyfile(CERTIFICATES, root / "etc/ssl/certs/ca-certificates.crt")
     for name in TOP:
         host = Path("/") / name
         if host.is_symlink():

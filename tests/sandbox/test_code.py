@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -149,3 +150,45 @@ def test_killing_a_sandbox_breaks_its_running_cell(service: Service) -> None:
         victim.run_code("import time; time.sleep(30)")
     killer.join()
     assert not victim.is_running()
+
+
+CHARTS = {
+    "line": "plt.plot([1, float('nan'), 2], label='a'); plt.title('T'); plt.xlabel('x (s)')",
+    "scatter": "plt.scatter([1, 2], [3, 4])",
+    "bar": "plt.bar(['a', 'b'], [1, 2])",
+    "pie": "plt.pie([1, 3], labels=['x', 'y'])",
+    "box_and_whisker": "plt.boxplot([[1, 2, 3, 4, 99], [5, 6, 7]], tick_labels=['one', 'two'])",
+    "superchart": "f, (a, b) = plt.subplots(1, 2); a.plot([1, 2]); b.bar(['q'], [1])",
+    "unknown": "plt.imshow([[1, 2], [3, 4]])",
+}
+
+
+@pytest.mark.parametrize("kind", CHARTS)
+def test_a_figure_comes_as_numbers_too(sandbox: Sandbox, kind: str) -> None:
+    done = sandbox.run_code(f"import matplotlib.pyplot as plt\n{CHARTS[kind]}\nplt.show()")
+
+    (chart,) = [result.chart for result in done.results if result.chart]
+    assert (chart.type.value, done.logs.stderr) == (kind, [])
+    json.dumps(chart.to_dict(), allow_nan=False)
+    if kind == "line":
+        assert (chart.title, chart.to_dict()["x_unit"]) == ("T", "s")
+        assert chart.elements[0].points == [(0, 1), (1, None), (2, 2)]
+    if kind == "superchart":
+        assert [each.type.value for each in chart.elements] == ["line", "bar"]
+    if kind == "box_and_whisker":
+        one, two = chart.elements
+        assert (one.label, one.min, one.median, one.max, one.outliers) == ("one", 1, 3, 4, [99])
+        assert (two.label, two.first_quartile, two.third_quartile, two.outliers) == ("two", 5.5, 6.5, [])
+
+
+@pytest.mark.parametrize(
+    "how", ["patch_artist=True", "orientation='horizontal'", "notch=True", "showfliers=False"]
+)
+def test_a_box_plot_of_another_style_is_no_error(sandbox: Sandbox, how: str) -> None:
+    done = sandbox.run_code(f"import matplotlib.pyplot as plt\nplt.boxplot([1, 2, 3, 4], {how})\nplt.show()")
+
+    assert done.error is None
+    (result,) = done.results
+    assert result.png
+    if how != "notch=True":
+        assert result.chart.elements[0].median == 2.5

@@ -1,0 +1,270 @@
+"""The service's end of a sandbox's way out: an HTTP proxy that knows names, resolves each once, and connects to that.
+
+Requests come as frames over the sandbox's own pipe. CONNECT and plain `http://` are understood; everything else, and
+every host that is not allowed, is answered and closed here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import re
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from sandbox.allowed import Allowed, is_public, normal
+from sandbox.guest.outward import CHUNK, PORT, WINDOW, Window
+from sandbox.link import READY_S, Call, GuestError, SandboxGone
+from sandbox.record import Sandbox
+
+HEAD_LIMIT = 16 * 1024
+HEAD_S = 10.0
+CONNECT_S = 10.0
+CONNECTIONS_LIMIT = 64
+LOG = logging.getLogger("sandbox")
+REQUEST = re.compile(rb"([A-Z]{3,16}) (\S{1,8192}) HTTP/1\.[01]\r?\n", re.ASCII)
+DROPPED = (
+    b"connection",
+    b"proxy-connection",
+    b"proxy-authorization",
+    b"keep-alive",
+    b"host",
+    b"te",
+    b"upgrade",
+)
+ADDRESS = f"http://127.0.0.1:{PORT}"
+PROXIED = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+VARIABLES = {
+    **dict.fromkeys(PROXIED, ADDRESS),
+    "NO_PROXY": "localhost,127.0.0.1",
+    "no_proxy": "localhost,127.0.0.1",
+}
+
+
+class Turned(Exception):
+    """The request is refused with this status."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+
+async def resolved(host: str, port: int) -> list[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]).partition("%")[0] for entry in found]
+
+
+async def pinned(allowed: Allowed, host: str, port: int, resolve: Resolve = resolved) -> str:
+    """The one address to connect to. Turned if the host may not be reached, or has an address that is not public."""
+    rule = allowed.rule_for(host, port)
+    if rule is None:
+        raise Turned(403, f"{host}:{port} is not allowed")
+    if rule.address:
+        return rule.address
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            addresses = await resolve(host, port)
+    except (OSError, TimeoutError, UnicodeError):
+        raise Turned(502, f"{host} has no address") from None
+    if not addresses or not all(is_public(ipaddress.ip_address(address)) for address in addresses):
+        raise Turned(403, f"{host} has an address that is not public")
+    return addresses[0]
+
+
+class Connection:
+    """One connection of the guest: what it wrote, and what is told to it."""
+
+    def __init__(self, number: int, call: Call, allowed: Callable[[], Allowed]) -> None:
+        self.number = number
+        self.window = Window()
+        self.reader = asyncio.StreamReader(limit=HEAD_LIMIT)
+        self._call = call
+        self._allowed = allowed
+        self._untaken = 0
+
+    def fed(self, body: bytes) -> bool:
+        """False if the other end sent more than it was told that it may."""
+        self._untaken += len(body)
+        if self._untaken > 2 * WINDOW:
+            return False
+        self.reader.feed_data(body)
+        return True
+
+    async def _tell(self, data: bytes) -> None:
+        for start in range(0, len(data), CHUNK):
+            chunk = data[start : start + CHUNK]
+            await self.window.take(len(chunk))
+            self._call.send({"conn": self.number}, chunk)
+            await self._call.flow()
+
+    def _took(self, size: int) -> None:
+        self._untaken -= size
+        self._call.send({"conn": self.number, "took": size})
+
+    async def serve(self) -> None:
+        """Until either end is done."""
+        try:
+            try:
+                await self._answer()
+            except Turned as turned:
+                LOG.info("a sandbox was refused a way out: %s", turned.status)
+                await self._tell(_refusal(turned))
+            self._call.send({"conn": self.number, "close": True})
+        except (SandboxGone, OSError):
+            pass  # it will not be told any more
+
+    async def _answer(self) -> None:
+        try:
+            async with asyncio.timeout(HEAD_S):
+                head = await self.reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+            raise Turned(400, "that is no request") from None
+        self._took(len(head))
+        request = REQUEST.match(head)
+        if request is None:
+            raise Turned(400, "that is no request")
+        method, target = request[1], request[2].decode("ascii", "replace")
+        tunnel = method == b"CONNECT"
+        host, port, path = _target(target, tunnel=tunnel)
+        address = await pinned(self._allowed(), host, port)
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                reader, writer = await asyncio.open_connection(address, port)
+        except (OSError, TimeoutError):
+            raise Turned(502, f"{host}:{port} does not answer") from None
+        try:
+            if tunnel:
+                await self._tell(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await self._both(reader, writer, None)
+            else:
+                rest, length = _rewritten(head[request.end() :], host, port)
+                writer.write(method + b" " + path.encode() + b" HTTP/1.1\r\n" + rest)
+                await self._both(reader, writer, length)
+        finally:
+            writer.close()
+
+    async def _both(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, length: int | None
+    ) -> None:
+        upward = asyncio.create_task(self._upward(writer, length))
+        try:
+            while data := await reader.read(CHUNK):
+                await self._tell(data)
+        finally:
+            upward.cancel()
+
+    async def _upward(self, writer: asyncio.StreamWriter, length: int | None) -> None:
+        """What the guest writes; of a plain request its body and nothing behind it."""
+        left = length
+        while left is None or left > 0:
+            data = await self.reader.read(CHUNK if left is None else min(CHUNK, left))
+            if not data:
+                break
+            left = None if left is None else left - len(data)
+            writer.write(data)
+            with contextlib.suppress(OSError):
+                await writer.drain()
+            self._took(len(data))
+        if length is None and writer.can_write_eof():
+            with contextlib.suppress(OSError):
+                writer.write_eof()
+
+
+def _target(target: str, *, tunnel: bool) -> tuple[str, int, str]:
+    try:
+        parts = urlsplit(f"//{target}" if tunnel else target)
+        host, port = normal(parts.hostname or ""), parts.port
+    except ValueError:
+        raise Turned(400, "that is no address") from None
+    if not host or parts.username or (tunnel and (port is None or parts.path)):
+        raise Turned(400, "that is no address")
+    if not tunnel and parts.scheme != "http":
+        raise Turned(400, "only http:// and CONNECT are understood")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return host, port or 80, path
+
+
+def _rewritten(headers: bytes, host: str, port: int) -> tuple[bytes, int]:
+    """The headers for one request to that host, and how long its body is."""
+    kept, length = [], 0
+    for line in headers.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        known = name.strip().lower()
+        if not colon or known in DROPPED:
+            continue
+        if name != name.strip() or known == b"transfer-encoding":
+            raise Turned(411, "a body needs a content-length")
+        if known == b"content-length":
+            if not value.strip().isdigit() or length:
+                raise Turned(400, "the content-length is malformed")
+            length = int(value)
+        kept.append(line)
+    named = f"[{host}]" if ":" in host else host
+    where = named if port == 80 else f"{named}:{port}"
+    kept += [b"Host: " + where.encode(), b"Connection: close", b"", b""]
+    return b"\r\n".join(kept), length
+
+
+def _refusal(turned: Turned) -> bytes:
+    text = f"{turned}\n".encode()
+    head = f"HTTP/1.1 {turned.status} Refused\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\n"
+    return head.encode() + b"Connection: close\r\n\r\n" + text
+
+
+async def serve(call: Call, allowed: Callable[[], Allowed], ready: asyncio.Event) -> None:
+    """Every connection of one sandbox, for as long as it lives."""
+    open_now: dict[int, tuple[Connection, asyncio.Task[None]]] = {}
+    try:
+        async for header, body in call:
+            number = header.get("conn")
+            if "listening" in header:
+                ready.set()
+            elif not isinstance(number, int):
+                continue
+            elif header.get("open") is True and number not in open_now and len(open_now) < CONNECTIONS_LIMIT:
+                connection = Connection(number, call, allowed)
+                open_now[number] = connection, asyncio.create_task(connection.serve())
+            elif number in open_now:
+                _heard(*open_now[number], header, body)
+                if header.get("close"):
+                    del open_now[number]
+            elif header.get("open") is True:
+                call.send({"conn": number, "close": True})
+    except (SandboxGone, GuestError):
+        pass  # with the sandbox its way out ends
+    finally:
+        ready.set()
+        for _, task in open_now.values():
+            task.cancel()
+
+
+def _heard(connection: Connection, task: asyncio.Task[None], header: dict[str, Any], body: bytes) -> None:
+    took = header.get("took")
+    if isinstance(took, int) and 0 < took <= WINDOW:
+        connection.window.give(took)
+    elif header.get("close"):
+        task.cancel()
+    elif header.get("eof"):
+        connection.reader.feed_eof()
+    elif body and not connection.fed(body):
+        task.cancel()
+
+
+async def open_way_out(sandbox: Sandbox) -> None:
+    """From now on the sandbox's programs find a proxy, which asks `sandbox.allowed` each time."""
+    call = sandbox.link.call("outward", env=VARIABLES)
+    ready = asyncio.Event()
+    task = asyncio.create_task(serve(call, lambda: sandbox.allowed, ready))
+    sandbox.tasks.add(task)
+    task.add_done_callback(sandbox.tasks.discard)
+    async with asyncio.timeout(READY_S):
+        await ready.wait()
+    sandbox.env = {**VARIABLES, **sandbox.env}
+    sandbox.has_way_out = True
