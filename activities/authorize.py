@@ -131,6 +131,7 @@ class AuthorizeSteps:
         return ToolAnswer(
             decision=decision,
             timeout_s=declared.timeout_s or self._deps.settings.tools.timeout_s,
+            approval_s=self._deps.settings.tools.approval_hours * 3600,
             repeatable=declared.repeatable,
             content_hash=declared.content_hash,
             params_hash=digest,

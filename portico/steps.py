@@ -278,6 +278,8 @@ class ToolAnswer(Contract):
     decision: Decision
     known: bool = True
     timeout_s: float = 30
+    approval_s: float = 0
+    """How long to wait for a person's yes; 0 leaves it to the run's own input."""
     repeatable: bool = False
     content_hash: str = ""
     params_hash: str = ""

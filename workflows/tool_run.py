@@ -142,7 +142,8 @@ class ToolRun:
             await self._signal(given, "tool_waits", waiting)
         try:
             await workflow.wait_condition(
-                lambda: self._answer is not None, timeout=timedelta(seconds=given.approval_s)
+                lambda: self._answer is not None,
+                timeout=timedelta(seconds=first.approval_s or given.approval_s),
             )
         except TimeoutError:
             return _denied(given, first, "approval_expired", "nobody agreed in time")
@@ -251,7 +252,7 @@ def _waiting(given: ToolRunInput, answer: ToolAnswer, *, now: float) -> ToolWait
         tool_name=given.invocation.tool_name,
         parameters_shown=parameters if len(parameters) <= SHOWN else parameters[:SHOWN] + " …",
         params_hash=answer.params_hash,
-        expires_at=now + given.approval_s,
+        expires_at=now + (answer.approval_s or given.approval_s),
         self_approval=answer.decision.obliges("self_approval"),
         effects=answer.effects,
         risk=answer.risk,

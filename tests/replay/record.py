@@ -6,6 +6,7 @@ Run it after a change to workflows or contracts that was made on purpose. `--fin
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -120,6 +121,44 @@ async def record_renewal(recorder: Recorder) -> None:
     await recorder.keep("renewal_after", chat, run_id=after)
 
 
+async def record_tools(recorder: Recorder) -> None:
+    """What a model and a person do with tools."""
+    world = recorder.world
+    await recorder.scene(
+        "tool_commands", "/tools", "/tool calculater 1", "/tool calculator 2 + 3", "/model main"
+    )
+    world.model.call("nothing", {}, text="Let me see.")
+    world.model.call("calculator", {"expression": "2 + 3"})
+    world.model.say("It is 5.")
+    await recorder.scene("model_tool_turn", FREE_TEXT)
+    chat = world.new_chat()
+    await world.pair(chat, role="owner")
+    await world.say("/tool note milk", chat=chat)
+    await _answer(world, chat, "approve", replies=1)
+    await recorder.keep_run("tool_run_approved", _last_tool(world))
+    world.model.call("note", {"text": "tea"})
+    world.model.say("Then not.")
+    await world.say(FREE_TEXT, chat=chat)
+    await world.replies(chat, 4)
+    before = await world.run_id(chat)
+    await world.handle(chat).signal("renew")
+    after = await world.renewed(chat, before)
+    await _answer(world, chat, "deny", replies=4)
+    await recorder.keep("approval_before", chat, run_id=before)
+    await recorder.keep("approval_after", chat, run_id=after)
+    (run,) = [call.given for call in world.faults.called("authorize_tool") if "tea" in str(call.given)]
+    await recorder.keep_run("tool_run_denied", run.invocation_id)
+
+
+async def _answer(world: World, chat: int, word: str, *, replies: int) -> None:
+    """Answer the question that is the last of so many replies; two more follow."""
+    question = (await world.replies(chat, replies))[-1]
+    found = re.search(r"/approve ([A-Z]{6})", question.text)
+    assert found is not None, question.text
+    await world.say(f"/{word} {found[1]}", chat=chat)
+    await world.replies(chat, replies + 2)
+
+
 def _last_tool(world: World) -> str:
     return str(world.faults.called("execute_tool")[-1].given.invocation_id)
 
@@ -130,7 +169,7 @@ async def record(root: Path) -> None:
     try:
         async with open_world(stack, root / "world") as world, world.worker():
             recorder = Recorder(world)
-            for scenes in (record_turns, record_failures, record_stops, record_renewal):
+            for scenes in (record_turns, record_failures, record_stops, record_renewal, record_tools):
                 await scenes(recorder)
     finally:
         stack.stop()

@@ -18,6 +18,9 @@ EXPECTED = {
     "text_turn", "tool_turn", "tool_run", "model_turn", "pairing", "repeat_after_termination",
     "dead_letter", "part_away", "tool_step_failed", "tool_run_step_failed", "delivery_refused",
     "stop", "tool_run_stopped", "renewal_before", "renewal_after",
+    "tool_commands", "model_tool_turn", "approval_before", "approval_after", "tool_run_approved",
+    "tool_run_denied", "model_turn_0_1_0", "stop_0_1_0", "tool_turn_0_1_0", "tool_run_0_1_0",
+    "renewal_before_0_1_0", "renewal_after_0_1_0", "tool_run_stopped_0_1_0", "tool_run_step_failed_0_1_0",
 }  # fmt: skip
 
 EXPLANATION = """

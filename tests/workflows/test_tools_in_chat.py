@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.fakes.telegram import Sent
-from tests.workflows.harness import BOT, World, eventually
+from tests.support import RunningStack
+from tests.workflows.harness import BOT, World, eventually, open_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -296,3 +297,21 @@ async def test_continues_as_new_twice_with_an_answer_an_approval_and_a_queue_ope
     assert brought[0] == "noted: later"
     assert "Tokyo" in brought[1]
     assert await world.letters(chat) == []
+
+
+async def test_nobody_agrees_in_time(
+    inner_stack: RunningStack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = tmp_path_factory.mktemp("world")
+    hours = {"approval_hours": 2 / 3600}
+    async with open_world(inner_stack, home, tools=hours) as world, world.worker():
+        chat = await owner(world)
+        world.model.call("note", {"text": "late"})
+        world.model.say("Nobody agreed.")
+        await world.say(FREE_TEXT, chat=chat)
+        code = code_of((await world.replies(chat))[0])
+        assert (await world.replies(chat, 2))[1].text == "Nobody agreed."
+        assert "nobody agreed in time" in world.model.asked[1]["messages"][-1]["content"]
+        await world.say(f"/approve {code}", chat=chat)
+        assert "That is over: it has expired" in (await world.replies(chat, 3))[2].text
+        assert world.gate.notes == []
