@@ -9,7 +9,7 @@ import sys
 from infra.setup import system
 from infra.setup.environments import MAIN
 from infra.setup.shell import SetupFailed, break_off
-from infra.setup.steps import provide_on_demand, set_up
+from infra.setup.steps import provide_functions, provide_sandbox, set_up
 from portico.embedded.binaries import CHECKOUT
 
 DEV = ("check", "bench", "browser", "sandbox")
@@ -22,7 +22,9 @@ def main(arguments: list[str]) -> int:
         if goal != "on-demand":  # asked for by a stack that runs
             set_up(dev=goal in DEV)
         if goal in ("sandbox", "on-demand"):
-            provide_on_demand()
+            provide_sandbox()
+        if goal == "sandbox":
+            provide_functions()
     except SetupFailed as error:
         sys.stderr.write(f"set-up    {error}\n")
         return 1

@@ -14,6 +14,7 @@ from infra.setup.shell import SetupFailed, break_off, run, say, step
 from portico.embedded.binaries import CHECKOUT, ON_DEMAND, cache_directory
 
 LINK_NAME = "portico"
+FUNCTIONS = CHECKOUT / "activities" / "functions"
 
 
 def set_up(*, dev: bool) -> None:
@@ -28,7 +29,7 @@ def set_up(*, dev: bool) -> None:
     link_program(programs_folder())
 
 
-def provide_on_demand() -> None:
+def provide_sandbox() -> None:
     """What no first answer waits for: the sandboxes' binary and their system. Raises `SetupFailed`."""
     stamps, digest = env.Stamps(env.MAIN), _sandbox_digest()
     if not golang.missing(ON_DEMAND) and stamps.has("sandbox", digest):
@@ -42,6 +43,16 @@ def provide_on_demand() -> None:
             python = env.MAIN / "bin" / "python"
             run((python, "-m", "sandbox.image", cache_directory() / "sandbox"), cwd=CHECKOUT, env=found)
     stamps.put("sandbox", digest)
+
+
+def provide_functions() -> None:
+    """What shipped functions import. A running worker does the same by itself. Raises `SetupFailed`."""
+    stamps, digest = env.Stamps(env.MAIN), env.digest_of(*sorted(FUNCTIONS.glob("*.lock")))
+    if stamps.has("functions", digest):
+        return
+    with step("packages of the shipped functions installed"):
+        run((env.MAIN / "bin" / "python", "-m", "portico.serve.provide"), cwd=CHECKOUT)
+    stamps.put("functions", digest)
 
 
 def _sandbox_digest() -> str:
