@@ -12,7 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,12 @@ class PostgresServer:
         return self.url(name)
 
     def kill(self) -> None:
-        """As a power cut: the server and every process of it."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        """As a power cut: the server and every process of it (each leads a session of its own)."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for process in (pid, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         self.process.wait()
 
     def drop(self, url: str) -> None:
@@ -99,7 +103,6 @@ def running_postgres() -> Iterator[PostgresServer]:
                 ),
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                start_new_session=True,
                 cwd="/",
                 **options,  # type: ignore[call-overload]
             )
