@@ -11,8 +11,10 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -40,6 +42,12 @@ cost_per_day = 20
 [llm.routes.home]
 kind = "openai"
 base_url = "{home}"
+model = "tiny"
+"""
+SECOND = """
+[llm.routes.second]
+kind = "openai"
+base_url = "{url}"
 model = "tiny"
 """
 OWN_RULES = """
@@ -217,3 +225,42 @@ def test_a_failing_route_is_shown_with_why(hybrid: Hybrid, owner: httpx2.Client)
     until(lambda: state()["state"] == "failing")
     assert "503" in state()["why"]
     until(lambda: state()["state"] == "ok")
+
+
+# --- order, places -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings_file(hybrid: Hybrid) -> Iterator[Path]:
+    path = hybrid.edge.running.home.settings
+    before = path.read_text()
+    yield path
+    path.write_text(before)
+
+
+def test_the_settings_name_a_route_for_an_intent(
+    hybrid: Hybrid, owner: httpx2.Client, settings_file: Path
+) -> None:
+    second = SECOND.format(url=hybrid.cloud.base_url)
+    settings_file.write_text(settings_file.read_text() + second)
+    hybrid.home.say("The first.")
+    assert hybrid.ask(owner, "intents") == "The first."
+    settings_file.write_text(f'{settings_file.read_text()}[models.intents]\nout_of_scope = "second"\n')
+    hybrid.cloud.say("The named.")
+    assert hybrid.ask(owner, "intents") == "The named."
+
+
+def test_turns_are_never_busy_they_wait(hybrid: Hybrid, owner: httpx2.Client, settings_file: Path) -> None:
+    settings_file.write_text(settings_file.read_text() + "concurrency = 1\nqueue = 1\n")
+    for number in range(6):
+        hybrid.home.say(f"answer {number}", pause_s=0.2)
+    most = 0
+    with ThreadPoolExecutor(6) as together:
+        asking = [together.submit(hybrid.ask, owner, f"at-once-{number}") for number in range(6)]
+        while not all(one.done() for one in asking):
+            most = max(most, hybrid.home.open_streams)
+            time.sleep(0.01)
+    assert sorted(one.result() for one in asking) == [f"answer {number}" for number in range(6)]
+    assert most == 1
+    health = owner.get("/v1/models/routes").json()["routes"]
+    assert next(route for route in health if route["name"] == "home")["state"] == "ok", "busy is not failing"
