@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from fnmatch import fnmatchcase
 from typing import Protocol
 
 from temporalio import activity
 
 from activities.deps import Deps
 from portico.contracts import Actor, ConversationRef, Effect
-from portico.policy_input import AdminAction, PolicyContext, PolicyInput, params_hash
+from portico.policy_input import (
+    Action,
+    AdminAction,
+    PolicyContext,
+    PolicyInput,
+    ToolAction,
+    params_hash,
+)
 from portico.tool import ToolSpec
 from portico.tool_steps import (
     ApprovalQuestion,
@@ -104,9 +112,18 @@ class OfferSteps:
             description=_first_sentence(spec.description),
             effect=decision.effect,
             reason="" if decision.effect is Effect.ALLOW else "; ".join(decision.reasons),
-            unavailable=spec.unavailable,
+            unavailable=spec.unavailable or _unreachable(spec, asked.action),
             content_hash=spec.content_hash,
+            to_models=any(fnmatchcase(spec.name, pattern) for pattern in self._deps.settings.tools.offered),
         )
+
+
+def _unreachable(spec: ToolSpec, action: Action) -> str:
+    """A tool of the network is of no use where the owner named nothing that it may reach."""
+    if not spec.network or not isinstance(action, ToolAction) or action.hosts:
+        return ""
+    key = "sites" if spec.name.startswith("browser") else "hosts"
+    return f"the settings name nothing that it may reach ([tools] {key})"
 
 
 def _first_sentence(description: str) -> str:

@@ -29,6 +29,8 @@ log = logger("edge")
 WORKFLOW = "Conversation"
 TASK_QUEUE = "portico"
 RPC_TIMEOUT = timedelta(seconds=8)
+KNOWN_FOR_S = 10.0
+"""How long this process knows the turn of an event that it has stored; by then the inbox does."""
 CHANNEL = SearchAttributeKey.for_keyword("PorticoChannel")
 STATUS = SearchAttributeKey.for_keyword("PorticoStatus")
 AWAY = {
@@ -67,6 +69,7 @@ class Intake:
         self._blobs = blobs
         self._signal_bytes = signal_bytes
         self._split_queues = split_queues
+        self._storing: dict[tuple[str, ...], asyncio.Task[Stored]] = {}
 
     def conversation_id(self, *, channel: str, account: str, chat: str) -> str:
         return conversation_id(self._id_key, channel=channel, account=account, chat=chat)
@@ -88,6 +91,23 @@ class Intake:
         )
         await self.signal(reference, envelope)
         return Stored(conversation_id=workflow_id, turn_id=turn_id)
+
+    async def store_once(self, event: InboundEvent) -> Stored:
+        """As `store`; who sends the same event at the same time is told the same turn.
+
+        The inbox knows an event only when its conversation has looked at it.
+        """
+        key = (event.channel, event.account, event.chat, *event.dedup_keys)
+        storing = self._storing.get(key)
+        if storing is None:
+            storing = self._storing[key] = asyncio.create_task(self.store(event))
+            storing.add_done_callback(lambda done: self._forget_soon(key, done))
+        return await asyncio.shield(storing)
+
+    def _forget_soon(self, key: tuple[str, ...], done: asyncio.Task[Stored]) -> None:
+        failed = done.cancelled() or done.exception() is not None
+        loop = asyncio.get_running_loop()
+        loop.call_later(0 if failed else KNOWN_FOR_S, self._storing.pop, key, None)
 
     async def signal(self, conversation: ConversationRef, envelope: Envelope) -> None:
         try:

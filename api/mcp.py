@@ -74,8 +74,8 @@ class McpDoor:
         """A page whose name was made to lead here (DNS rebinding) still says where it came from."""
         origin = request.headers.get("origin")
         settings = self._deps.settings
-        ours = LOOPBACK | {settings.host, urlsplit(settings.public_url).hostname}
-        if origin is not None and urlsplit(origin).hostname not in ours:
+        ours = LOOPBACK | {settings.host, _host(settings.public_url)} - {""}
+        if origin is not None and _host(origin) not in ours:
             raise Forbidden("a page of another origin may not call this")
 
     async def _opened(self) -> McpTools:
@@ -89,3 +89,10 @@ class McpDoor:
                 await ready.wait()
                 self._tools = made
         return self._tools
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

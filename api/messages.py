@@ -92,7 +92,7 @@ async def accept(deps: AppDeps, person: Principal, body: MessageBody) -> Message
         locale=body.locale,
         attachments=await _stored(deps, body.attachments),
     )
-    turn = known or (await deps.intake.store(event)).turn_id
+    turn = known or (await deps.intake.store_once(event)).turn_id
     return MessageAnswer(
         id=message_id,
         conversation=chat.partition(":")[2],
@@ -138,8 +138,8 @@ async def _reply_of(
 
 
 async def first_reply(deps: AppDeps, turn: str) -> OutboxRow | None:
-    """What a turn said first: inline, by a tool, or in apology."""
-    for delivery_id in (turn, f"{turn}.tool", f"{turn}.failed"):
+    """What a turn said first: inline, by a tool, in apology, or when it asked for somebody's yes."""
+    for delivery_id in (turn, f"{turn}.tool", f"{turn}.failed", f"{turn}.ask-0"):
         for row in await deps.outbox.of_turn(delivery_id):
             if row.state == "sent":
                 return row

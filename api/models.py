@@ -9,6 +9,7 @@ from api.body import BodyRoute
 from api.decide import decide_admin
 from api.deps import App, Person
 from portico.errors import Conflict, Misconfigured
+from portico.language_models.shelf import shelf
 from portico.settings import RouteSettings
 from portico.storage.route_health import RouteState
 
@@ -41,6 +42,17 @@ class Models(BaseModel):
     offers: list[Found]
 
 
+class Served(BaseModel):
+    """A model on Triton. `memory_mib` is what a language model needs to be loaded."""
+
+    name: str
+    state: str
+    """`loaded`, `loading`, `unloading`, `ready` to be loaded, `half fetched`, or `unknown` while Triton is away."""
+    language: bool
+    size_bytes: int | None
+    memory_mib: int | None
+
+
 class Choice(BaseModel):
     name: str = Field(min_length=3, max_length=240, pattern=r"^[\w.:/@+ -]+$", examples=["ollama/llama3.2"])
 
@@ -62,6 +74,13 @@ async def list_models(deps: App, person: Person) -> Models:
         routes=[_route(name, route, health.get(name)) for name, route in deps.models.routes().items()],
         offers=[Found(name=offer.name, server=offer.server, model=offer.model) for offer in offers],
     )
+
+
+@router.get("/v1/models/triton")
+async def list_served(deps: App, person: Person) -> list[Served]:
+    """Triton's models and how each of them is."""
+    shelved = await shelf(deps.home, deps.settings)
+    return [Served.model_validate(model, from_attributes=True) for model in shelved]
 
 
 @router.post("/v1/models/use")

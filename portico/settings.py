@@ -201,6 +201,11 @@ class ToolSettings(Table):
     memory_mib: int = Field(4096, description="how much memory a process of a function may use", ge=64)
     processes: int = Field(8, description="how many functions run at once, all tools together", ge=1)
     offer_to_models: bool = Field(True, description="language models may ask for tools")
+    offered: tuple[str, ...] = Field(
+        ("*",),
+        description='names of the tools that models are told of, with `*`: `["time", "files_*"]`. All shipped ones '
+        "take about 6,000 tokens, which small models do not have",
+    )
     rounds: int = Field(
         5, description="how often a model may ask for tools before it has to answer", ge=0, le=20
     )
@@ -217,7 +222,7 @@ class ToolSettings(Table):
         "internet, or although `local_only` is set",
     )
 
-    @field_validator("callback_hosts", "hosts", "sites", "inner_hosts", mode="before")
+    @field_validator("offered", "callback_hosts", "hosts", "sites", "inner_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """A variable holds them as `a.example,10.0.0.5:8000`."""

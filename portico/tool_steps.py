@@ -28,6 +28,8 @@ class ListedTool(Contract):
     reason: str = ""
     unavailable: str = ""
     content_hash: str = ""
+    to_models: bool = True
+    """False where the settings keep this one from models."""
 
     @property
     def usable(self) -> bool:

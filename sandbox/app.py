@@ -30,8 +30,9 @@ STATUS = {
 }
 
 
-async def healthz(_: Request) -> Response:
-    return JSONResponse({"status": "ok"})
+async def healthz(request: Request) -> Response:
+    missing = request.app.state.sandboxes.no_pictures
+    return JSONResponse({"status": "ok", **({"cannot_pause": missing} if missing else {})})
 
 
 async def on_guest_error(_: Request, error: Exception) -> Response:

@@ -208,13 +208,25 @@ def _writable(limits: Limits) -> list[dict[str, Any]]:
     return mounts
 
 
-def _advice(reason: str) -> str:
-    fix = "It must run as root, or as a user who may make user namespaces"
-    restricted = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-    if restricted.exists() and restricted.read_text().strip() == "1":
-        fix = "AppArmor forbids user namespaces here: `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
-    elif Path("/.dockerenv").exists():
-        fix += (
-            "; in a container with a seccomp profile that allows clone, unshare, mount, pivot_root and ptrace"
-        )
-    return f"no sandbox can be set apart here: {reason}. {fix}."
+# What forbids user namespaces: the file below /proc/sys, what it says then, and what says otherwise.
+FORBIDDEN = (
+    ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
+    ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
+    ("user/max_user_namespaces", "0", "user.max_user_namespaces=15000"),
+)
+
+
+def _advice(reason: str, system: Path = Path("/proc/sys")) -> str:
+    return f"no sandbox can be set apart here: {reason}. {_fix(system)}."
+
+
+def _fix(system: Path) -> str:
+    if shutil.which("unshare") is None:
+        return "The program unshare is not there: install the package util-linux"
+    for name, said, command in FORBIDDEN:
+        file = system / name
+        if os.geteuid() != 0 and file.exists() and file.read_text().strip() == said:
+            return f"User namespaces are forbidden here: `sudo sysctl {command}` allows them, or start it as root"
+    if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
+        return "In a container it needs `--security-opt seccomp=infra/docker/seccomp.json`"
+    return "It must run as root, or as a user who may make user namespaces (not in a chroot)"

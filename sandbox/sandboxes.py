@@ -79,6 +79,11 @@ class Sandboxes:
         self._making = 0
         self._behind: set[asyncio.Task[Any]] = set()
 
+    @property
+    def no_pictures(self) -> str:
+        """Why sandboxes cannot be paused or copied here; empty if they can."""
+        return self._pictures.missing
+
     def find(self, wanted: str) -> Sandbox:
         return self._all[wanted]
 

@@ -136,7 +136,8 @@ class Approvals:
             turn_id=tool.turn_id,
             actor=tool.actor,
             group=tool.group,
-            slot=f"ask-{approval.code}",
+            # A run asks once; whoever waits at the edge for the first word of a turn looks for this name, too.
+            slot=f"ask-{approval.invocation_id.rpartition('-')[2]}",
         )
 
 

@@ -49,7 +49,9 @@ def offers(answer: OfferAnswer, plan: ToolPlan, *, open_plans: int, now: float) 
     if spent or not answer.to_models or open_plans >= OPEN_PLANS or (plan.rounds and now >= plan.until):
         return ()
     return tuple(
-        ToolOffer(name=tool.name, content_hash=tool.content_hash) for tool in answer.tools if tool.usable
+        ToolOffer(name=tool.name, content_hash=tool.content_hash)
+        for tool in answer.tools
+        if tool.usable and tool.to_models
     )
 
 

@@ -13,7 +13,6 @@ from portico.cli.models_language import (
     build_models,
     language_models,
     load_model,
-    loaded_models,
     pull_model,
     remove_model,
     unload_model,
@@ -71,7 +70,7 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="print JSON
         for offer in _offers(home, settings)
         if (offer.base_url, offer.model) not in places
     ]
-    here = language_models(home, settings, loaded_models(home))
+    here = language_models(home, settings)
     if as_json:
         print_json(used + here + found)
         return
@@ -86,9 +85,9 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="print JSON
 def _row(model: dict[str, Any]) -> tuple[str, ...]:
     """A model on Triton shows its size and memory where another shows its server."""
     place = str(model.get("base_url", ""))
-    if "memory_mib" in model:
+    if model.get("memory_mib") is not None:
         size, memory = model["size_bytes"] / MIB, model["memory_mib"]
-        place = f"{size:.0f} MiB, needs {memory} MiB of {model['has_mib']} free"
+        place = f"{size:.0f} MiB, needs {memory} MiB of {model['free_mib']} MiB free"
     return (str(model["state"]), str(model["name"]), str(model["model"]), str(model["locality"]), place)
 
 

@@ -19,9 +19,10 @@ from portico.embedded.context import MODELS_ENVIRONMENT
 from portico.errors import BadInput, Misconfigured
 from portico.home import Home
 from portico.language_models.memory import available_bytes, need
-from portico.language_models.pull import half_pulls, pull, wanted
+from portico.language_models.pull import pull, wanted
 from portico.language_models.serve import load, settings_of
-from portico.language_models.store import LanguageModel, check_name, find, installed
+from portico.language_models.shelf import shelf
+from portico.language_models.store import LanguageModel, check_name, find
 from portico.settings import MIB, Settings, load_settings
 
 CHECKER = "triton_models.llm.check"
@@ -106,27 +107,24 @@ def build_models(as_json: Json = False) -> None:
         print_json(json.loads((home.models / "manifest.json").read_bytes()))
 
 
-def language_models(home: Home, settings: Settings, loaded: frozenset[str]) -> list[dict[str, Any]]:
+def language_models(home: Home, settings: Settings) -> list[dict[str, Any]]:
     """Those that lie here, as `portico models list` tells of them."""
-    told: list[dict[str, Any]] = []
-    for model in installed(home):
-        state = "loaded" if model.name in loaded else "ready"
-        memory = need(model.facts, settings_of(settings, model.name)).mib
-        told.append(_told(model, state=state, memory_mib=memory, has_mib=available_bytes() // MIB))
-    half = [name for name in half_pulls(home) if name not in {each["name"] for each in told}]
-    return told + [
-        {"name": name, "state": "half fetched", "model": name, "locality": "local"} for name in half
+    free = available_bytes() // MIB
+    return [
+        {
+            "name": model.name,
+            "state": model.state,
+            "model": model.name,
+            "base_url": "",
+            "locality": "local",
+            "source": model.source,
+            "size_bytes": model.size_bytes,
+            "memory_mib": model.memory_mib,
+            "free_mib": free,
+        }
+        for model in asyncio.run(shelf(home, settings))
+        if model.language
     ]
-
-
-def loaded_models(home: Home) -> frozenset[str]:
-    """What Triton serves now; nothing while it is stopped."""
-
-    async def ask() -> frozenset[str]:
-        async with running_triton(home) as triton:
-            return frozenset(await triton[1].loaded()) if triton else frozenset()
-
-    return asyncio.run(ask())
 
 
 def _told(model: LanguageModel, **more: Any) -> dict[str, Any]:

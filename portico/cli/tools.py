@@ -12,6 +12,7 @@ import typer
 
 from portico.cli.edge import call
 from portico.cli.output import print_json, print_table
+from portico.cli.tools_doors import approve_tool, show_callback_secret
 from portico.connections import part_address
 from portico.errors import BadInput
 from portico.home import Home
@@ -133,6 +134,10 @@ def _run_here(name: str, given: dict[str, Any], secrets: list[str], save: Path |
 def _properties(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     properties: Mapping[str, Any] = tool["parameters"].get("properties", {})
     return properties
+
+
+app.command("approve")(approve_tool)
+app.command("callback-secret")(show_callback_secret)
 
 
 def _words(tool: Mapping[str, Any]) -> str:

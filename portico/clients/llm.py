@@ -15,7 +15,7 @@ from portico.clients.model_servers import find_models, places
 from portico.clients.route_circuit import Circuit
 from portico.clients.route_places import RoutePlaces
 from portico.egress import network
-from portico.errors import Misconfigured, NotFound, NotTaken, PorticoError, Unavailable
+from portico.errors import Busy, Misconfigured, NotFound, NotTaken, PorticoError, Unavailable
 from portico.home import Home
 from portico.logs import logger
 from portico.settings import RouteSettings, Settings
@@ -163,8 +163,8 @@ class ModelRoutes:
         return self._places[key].place()
 
     async def _failed(self, name: str, error: PorticoError) -> None:
-        """What is the request's own fault says nothing about the route."""
-        if isinstance(error, NotTaken) or not isinstance(error, Misconfigured | Unavailable):
+        """What is the request's own fault, or only a matter of waiting, says nothing about the route."""
+        if isinstance(error, NotTaken | Busy) or not isinstance(error, Misconfigured | Unavailable):
             return
         self.circuit.failed(name, retry_after_s=getattr(error, "retry_after_s", None))
         if self._health is not None:

@@ -49,6 +49,27 @@ def test_the_same_id_many_times_at_once_is_one_turn(edge: EdgeStack, person: htt
     assert [line["role"] for line in said].count("user") == 1
 
 
+def test_who_does_not_wait_is_told_the_one_turn_as_well(edge: EdgeStack, person: httpx2.Client) -> None:
+    body = {"id": uuid.uuid4().hex, "text": "/help", "conversation": "repeated"}
+    with ThreadPoolExecutor(8) as together:
+        answers = list(together.map(lambda _: person.post("/v1/messages", json=body).json(), range(8)))
+    assert len({answer["turn"] for answer in answers}) == 1
+
+
+def test_a_question_for_a_yes_is_the_reply_and_its_answer_runs_the_tool(person: httpx2.Client) -> None:
+    def say(text: str) -> Any:
+        body = {"text": text, "conversation": "asked"}
+        return person.post("/v1/messages", params={"wait_s": 20}, json=body).json()["reply"]
+
+    (part,) = say("/tool files_delete path=nothing.txt")["parts"]
+    assert part["type"] == "choices"
+    assert "nothing.txt" in part["text"]
+    yes = part["choices"][0]["value"]
+    assert yes.startswith("/approve ")
+    assert "Yes noted" in say(yes)["parts"][0]["text"]
+    assert "approved before" in say(yes)["parts"][0]["text"]
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -594,3 +594,38 @@ def test_the_example_of_the_documentation_works(door: Door, capsys: pytest.Captu
     door.main.say("It works.")
     exec(example, {})
     assert capsys.readouterr().out == "It works.\n"
+
+
+def test_a_killed_edge_lets_go_of_the_model_and_of_its_place(door: Door, client: openai.OpenAI) -> None:
+    before = door.main.broken_off
+    door.main.say("one", " two", stop_after=1)
+    connection = _ask_raw(door, {"model": "narrow", "messages": ASK, "stream": True})
+    assert connection.getresponse().status == 200
+    door.edge.running.kill("api")
+    connection.close()
+    until(lambda: door.main.broken_off == before + 1 and door.main.open_streams == 0)
+    door.edge.running.wait_ready("api")
+    door.main.say("Free again.")
+    answer = client.with_options(max_retries=5).chat.completions.create(model="narrow", messages=ASK)
+    assert answer.choices[0].message.content == "Free again."
+
+
+def test_many_programs_at_once_all_get_their_own_answer(door: Door) -> None:
+    async def ask(client: openai.AsyncOpenAI, number: int) -> bool:
+        text = f"number {number}"
+        messages: list[Any] = [{"role": "user", "content": text}]
+        if number % 2:
+            stream = await client.chat.completions.create(model="backup", messages=messages, stream=True)
+            said = "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
+        else:
+            answer = await client.chat.completions.create(model="backup", messages=messages)
+            said = answer.choices[0].message.content or ""
+        return said == f"You said: {text} "
+
+    async def all_of_them() -> list[bool]:
+        async with openai.AsyncOpenAI(
+            base_url=f"{door.edge.url}/v1", api_key=door.edge.owner_key, max_retries=8
+        ) as client:
+            return await asyncio.gather(*(ask(client, number) for number in range(80)))
+
+    assert all(asyncio.run(all_of_them()))

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +45,13 @@ class Service:
         return {"api_key": self.key, "api_url": self.url, "sandbox_url": self.url}
 
 
-def start_service(folder: Path, *more: str) -> Service:
+def start_service(folder: Path, *more: str, through: Sequence[str] = ()) -> Service:
+    """`through`: the command that starts the command."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     arguments = ["--port", str(port), "--state-dir", folder / "state", "--key-file", folder / "key", *more]
-    command = [sys.executable, "-m", "sandbox", "--runsc", RUNSC.path, *arguments]
+    command = [*through, sys.executable, "-m", "sandbox", "--runsc", RUNSC.path, *arguments]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=CHECKOUT, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
