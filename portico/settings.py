@@ -10,10 +10,11 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -33,6 +34,23 @@ RESERVED_ROUTES = frozenset({"auto", "routes", "use", "usage"})
 MIB = 1024 * 1024
 
 log = logger("settings")
+
+
+def _from_its_place(value: object) -> object:
+    """`file:PATH` and `env:NAME` stand for what is there, so that containers are given secrets as files."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not isinstance(text, str) or not text.startswith(("file:", "env:")):
+        return value
+    kind, _, place = text.partition(":")
+    try:
+        found = Path(place).read_text() if kind == "file" else os.environ[place]  # noqa: TID251 - named by the owner
+    except (OSError, KeyError):
+        raise ValueError(f"{text} is not there or cannot be read") from None
+    return found.strip()
+
+
+Secret = Annotated[SecretStr, BeforeValidator(_from_its_place)]
+"""A secret of the file: the value, or `file:PATH` or `env:NAME` for where it is."""
 
 
 class Table(BaseModel):
@@ -119,7 +137,7 @@ class HubSettings(Table):
     token: str = Field("", description="secret:NAME, env:NAME or file:PATH; for models that ask for one")
     s3_url: str = Field("", description="S3 server of s3://BUCKET/PREFIX; empty: that of [storage]")
     s3_access_key: str = Field("", description="access key of that server")
-    s3_secret_key: SecretStr | None = Field(None, description="secret key of that server")
+    s3_secret_key: Secret | None = Field(None, description="secret key of that server")
     s3_region: str = Field("us-east-1", description="region of that server")
 
 
@@ -149,7 +167,7 @@ class ModelSettings(Table):
 
 class PolicySettings(Table):
     url: str = Field("", description="URL of an external OPA; empty: the embedded one")
-    token: SecretStr | None = Field(None, description="bearer token of an external OPA")
+    token: Secret | None = Field(None, description="bearer token of an external OPA")
     owner_allows_cloud: bool = Field(
         False, description="content of local conversations may go to a cloud route"
     )
@@ -158,17 +176,24 @@ class PolicySettings(Table):
 class StorageSettings(Table):
     url: str = Field("", description="URL of an external S3 server; empty: the embedded one")
     access_key: str = Field("", description="access key of an external S3 server")
-    secret_key: SecretStr | None = Field(None, description="secret key of an external S3 server")
+    secret_key: Secret | None = Field(None, description="secret key of an external S3 server")
     bucket: str = Field("portico", description="bucket of the blobs", min_length=3)
 
 
 class DatabaseSettings(Table):
-    url: SecretStr | None = Field(
+    url: Secret | None = Field(
         None, description="postgresql://… of an external database; empty: the encrypted file of this home"
     )
 
 
 class TemporalSettings(Table):
+    queues: tuple[Literal["portico", "portico-inference", "portico-tools", "portico-delivery"], ...] = Field(
+        ("portico",), description="task queues that this worker polls"
+    )
+    split: bool = Field(
+        False,
+        description="new conversations use a queue for each kind of step, for workers that poll only one",
+    )
     address: str = Field("", description="host:port of an external Temporal; empty: the embedded one")
     namespace: str = Field("default", description="namespace of the workflows")
     retention_days: int = Field(30, description="how long ended runs can be read", ge=1)
@@ -184,7 +209,7 @@ class DeliverySettings(Table):
 class SandboxSettings(Table):
     enabled: bool = Field(True, description="false: no sandbox is built or started, and no code runs")
     url: str = Field("", description="URL of an external sandbox service; empty: the embedded one")
-    key: SecretStr | None = Field(None, description="key of an external sandbox service")
+    key: Secret | None = Field(None, description="key of an external sandbox service")
 
 
 class ToolSettings(Table):

@@ -62,7 +62,13 @@ async def make_edge(ground: Foundation) -> FastAPI:
     temporal = await connect(ground.connections, ground.keyring, lazy=True)
     blobs = BlobStore(ground.connections, ground.keyring)
     metrics = Metrics()
-    intake = Intake(temporal, ground.keyring, blobs, signal_bytes=settings.limits.signal_bytes)
+    intake = Intake(
+        temporal,
+        ground.keyring,
+        blobs,
+        signal_bytes=settings.limits.signal_bytes,
+        split_queues=settings.temporal.split,
+    )
     limits = Limits(
         failed_per_minute=settings.limits.failed_verifications_per_minute,
         messages_per_minute=settings.limits.messages_per_minute,
@@ -130,11 +136,15 @@ def _lifespan(deps: AppDeps, listening: Listening, accounts: Accounts):  # type:
 
 
 async def ensure_first_owner(deps: AppDeps) -> None:
-    """The first owner and the CLI's key are made at first start."""
+    """The first owner and the CLI's key are made at first start; a key that a deployment brings is taken."""
     owner = await deps.people.ensure_owner()
-    if not deps.home.cli_key.exists() or await deps.access.check_key(_read_key(deps.home)) is None:
-        key = await deps.access.create_key("owner", "cli", person_id=owner)
-        write_private(deps.home.cli_key, key.encode())
+    if deps.home.cli_key.exists():
+        given = _read_key(deps.home)
+        await deps.access.adopt_key(given, "owner", "cli", person_id=owner)
+        if await deps.access.check_key(given) is not None:
+            return
+    key = await deps.access.create_key("owner", "cli", person_id=owner)
+    write_private(deps.home.cli_key, key.encode())
 
 
 def _read_key(home: Home) -> str:

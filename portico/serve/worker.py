@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -58,6 +59,9 @@ WORKFLOWS: tuple[type, ...] = (Conversation, ToolRun)
 TASK_QUEUE = "portico"
 CACHED_WORKFLOWS = 2_000
 """More than conversations are active at once: with fewer, every turn replays its history (p99 of seconds)."""
+ACTIVITIES_AT_ONCE = 500
+"""Most of them wait for a platform or a model: a hundred that hang must not hold up the others' deliveries."""
+ALIVE_EVERY_S = 5.0
 GRACE = timedelta(seconds=8)
 STICKY_TIMEOUT = timedelta(seconds=3)
 """How long a task waits for a worker that was killed before any other may take it."""
@@ -131,12 +135,17 @@ def make_deps(ground: Foundation, tools: WorkerTools | None = None) -> Deps:
     )
 
 
-def make_worker(client: Client, deps: Deps) -> Worker:
-    """One worker that polls the one queue of an embedded stack."""
+def make_workers(client: Client, deps: Deps) -> list[Worker]:
+    """One for each queue that the settings name; workflows run on the first queue alone."""
+    return [_make_worker(client, deps, queue) for queue in deps.settings.temporal.queues]
+
+
+def _make_worker(client: Client, deps: Deps, queue: str) -> Worker:
     return Worker(
         client,
-        task_queue=TASK_QUEUE,
-        workflows=list(WORKFLOWS),
+        task_queue=queue,
+        workflows=list(WORKFLOWS) if queue == TASK_QUEUE else [],
+        max_concurrent_activities=ACTIVITIES_AT_ONCE,
         activities=activities(deps),
         interceptors=[BoundaryInterceptor()],
         # 30 % less CPU a turn; the tests run these workflows in the sandbox, and a replay gate stands beside.
@@ -166,11 +175,16 @@ async def serve() -> None:
         asyncio.create_task(prune_for_ever(deps)),
         asyncio.create_task(deps.catalog.run()),
     ]
-    async with make_worker(client, deps):
+    async with AsyncExitStack() as working:
+        for worker in make_workers(client, deps):
+            await working.enter_async_context(worker)
         write_private(ground.home.run / "worker.ready", str(os.getpid()).encode())
         log.info("worker.ready")
         settle_memory()
-        await stop.wait()
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), ALIVE_EVERY_S)
+            (ground.home.run / "worker.ready").touch()  # a health check looks at its age
     for task in beside:
         task.cancel()
     await tools.close()

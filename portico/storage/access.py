@@ -6,6 +6,7 @@ Only hashes of tokens are stored and looked up, so that no comparison tells how 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from portico.storage.database import Database
 from portico.storage.values import Private
 
 KEY_PREFIX = "pk_"
+_TOKEN = re.compile(KEY_PREFIX + r"[A-Za-z0-9_-]{43}")
 LOGIN_VALID_S = 600.0
 SESSION_VALID_S = 30 * 86400.0
 SESSION_TOUCH_S = 3600.0
@@ -61,6 +63,21 @@ class Access:
             durable=True,
         )
         return token
+
+    async def adopt_key(self, token: str, role: str, name: str, *, person_id: str) -> bool:
+        """Take a token that was made elsewhere, such as a deployment's; False for one that is none of ours."""
+        if not _TOKEN.fullmatch(token):
+            return False
+        key_id = "key-" + _hash(token)[:12]
+        now = self._clock()
+
+        def work(connection: Connection) -> None:
+            known = "SELECT 1 FROM api_keys WHERE token_hash = ?"
+            if connection.execute(known, (_hash(token),)).fetchone() is None:
+                _insert_key(connection, (key_id, _hash(token), person_id, role, name), now)
+
+        await self._db.write(work, durable=True)
+        return True
 
     async def check_key(self, token: str) -> Principal | None:
         if not token.startswith(KEY_PREFIX):
