@@ -79,11 +79,11 @@ def write_bundle(home: Home, token: str, opa: Path) -> Bundle:
     return Bundle(path, revision)
 
 
-def build_bundle(home: Home, token: str, opa: Path) -> tuple[str, bytes]:
-    """The revision and the `.tar.gz`. Raises as `write_bundle` does."""
+def build_bundle(home: Home, token: str, opa: Path | None) -> tuple[str, bytes]:
+    """The revision and the `.tar.gz`. Raises as `write_bundle` does; without OPA own rules are not checked."""
     sources = shipped_sources()
     own = own_sources(home)
-    if own:
+    if own and opa is not None:
         check_own(opa, shipped=sources, own=own, folder=home.policies)
     sources |= {f"own/{name}": content for name, content in own.items()}
     revision = content_hash(sources)

@@ -1,0 +1,70 @@
+"""`portico deploy`: the secrets of a deployment, a look before it starts, and the job that makes it ready."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portico.errors import Misconfigured
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="run Portico on a server")
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+Folder = Annotated[Path, typer.Argument(help="where the deployment's secrets and .env lie")]
+ComposeFile = Annotated[Path, typer.Option("--compose-file", help="the compose file that is looked at")]
+
+
+@app.command()
+def init(
+    folder: Folder = Path(),
+    site: Annotated[str, typer.Option("--site", help="host name under which people reach it")] = "localhost",
+    https_port: Annotated[int, typer.Option("--https-port", min=1, max=65535)] = 443,
+) -> None:
+    """Make the secrets and the .env file of a deployment. What is there is kept."""
+    from portico.deploy import secrets
+    from portico.deploy.checks import HOST
+
+    if not HOST.fullmatch(site):
+        raise Misconfigured(f"{site!r} is no host name, such as chat.example.com")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in secrets.make(folder):
+        typer.echo(f"made {folder / secrets.FOLDER / name}")
+    env = folder / ".env"
+    if not env.exists():
+        env.write_text(f"PORTICO_SITE={site}\nPORTICO_HTTPS_PORT={https_port}\n")
+        typer.echo(f"made {env}")
+    typer.echo(f"Keep a copy of {folder / secrets.FOLDER} elsewhere: without it no backup can be read.")
+    typer.echo("Next: portico deploy check, then docker compose up --wait")
+
+
+@app.command()
+def check(
+    folder: Folder = Path(),
+    compose_file: ComposeFile = CHECKOUT / "compose.yaml",
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Say what would keep a deployment from starting. Exit code 1 if anything would."""
+    from portico.deploy.checks import examine
+
+    findings = list(examine(folder.resolve(), compose_file))
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok ' if finding.well else 'BAD'} {finding.what:13} {finding.detail}")
+    raise typer.Exit(0 if all(finding.well for finding in findings) else 1)
+
+
+@app.command(hidden=True)
+def prepare(
+    bundle: Annotated[Path | None, typer.Option("--bundle", help="where OPA reads its rules")] = None,
+) -> None:
+    """Schema, bucket, namespace and rules: what a deployment's first job does."""
+    from portico.deploy.prepare import prepare as work
+
+    asyncio.run(work(bundle))

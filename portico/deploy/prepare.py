@@ -1,0 +1,89 @@
+"""What has to be there before edge and worker start, done once by a job of its own and again by every upgrade.
+
+Schema of the database, the bucket, the namespace in Temporal, and the bundle of rules that OPA serves. Every step
+may be repeated; one that cannot be done ends the job with a line that says why, and nothing else starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from portico.clients.temporal import connect, ensure_namespace
+from portico.connections import Connections, connect_to
+from portico.crypto import Keyring, open_keyring
+from portico.embedded.bundle import build_bundle
+from portico.errors import Misconfigured, Unavailable
+from portico.home import Home
+from portico.logs import configure_logs, logger
+from portico.settings import Settings, load_settings
+from portico.storage.blobs import BlobStore
+from portico.storage.database import Database
+
+PATIENCE_S = 120
+PAUSE_S = 1.0
+
+log = logger("prepare")
+
+
+async def prepare(bundle: Path | None) -> None:
+    """Raises `Misconfigured`, or `Unavailable` where a part does not come up in two minutes."""
+    home = Home.from_environment()
+    home.make()
+    settings = load_settings(home)
+    configure_logs(level=settings.log.level, json_lines=settings.log.json_lines)
+    keyring, connections = open_keyring(home), connect_to(settings, home)
+    if bundle is not None:
+        write_bundle(home, connections, bundle)
+    await _patiently("database", lambda: _migrate(home, keyring, settings))
+    await _patiently("bucket", lambda: _bucket(connections, keyring, settings))
+    await _patiently("temporal", lambda: _namespace(connections, keyring, settings))
+
+
+def write_bundle(home: Home, connections: Connections, path: Path) -> None:
+    """Own rules are compiled by OPA itself when it takes the bundle: it stays away with the reason in its log."""
+    token = connections.opa_token.get_secret_value()
+    if not token:
+        raise Misconfigured("policy.token is not set: OPA would answer nobody")
+    revision, content = build_bundle(home, token, opa=None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    making = (
+        path.parent.parent / f".{path.name}.{os.getpid()}" if os.access(path.parent.parent, os.W_OK) else None
+    )
+    if making is None:
+        path.write_bytes(content)
+    else:
+        making.write_bytes(content)
+        making.replace(path)
+    log.info("prepare.bundle", revision=revision)
+
+
+async def _migrate(home: Home, keyring: Keyring, settings: Settings) -> None:
+    database = await asyncio.to_thread(Database.open, home, keyring, settings)
+    database.close()
+
+
+async def _bucket(connections: Connections, keyring: Keyring, settings: Settings) -> None:
+    await BlobStore(connections, keyring).ensure_bucket(retention_days=settings.temporal.retention_days)
+
+
+async def _namespace(connections: Connections, keyring: Keyring, settings: Settings) -> None:
+    client = await connect(connections, keyring)
+    await ensure_namespace(client, settings.temporal.retention_days)
+
+
+async def _patiently(what: str, step) -> None:  # type: ignore[no-untyped-def]
+    """Parts start at the same time as this job; what is wrong for good is told at once."""
+    ends = asyncio.get_running_loop().time() + PATIENCE_S
+    while True:
+        try:
+            await step()
+        except Unavailable as error:
+            if asyncio.get_running_loop().time() > ends:
+                raise
+            log.info("prepare.waits", part=what, why=error.message)
+            await asyncio.sleep(PAUSE_S)
+        else:
+            log.info("prepare.done", part=what)
+            return
