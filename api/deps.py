@@ -13,10 +13,10 @@ from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
 from channels.registry import Accounts
+from portico.clients.encoder import Encoder
 from portico.clients.llm import ModelRoutes
 from portico.clients.model_offers import ModelOffers
 from portico.clients.opa import PolicyClient
-from portico.clients.triton import UnderstandClient
 from portico.connections import Connections
 from portico.crypto import Keyring
 from portico.errors import Forbidden, Refused
@@ -79,7 +79,7 @@ class AppDeps:
     artifacts: Artifacts
     models: ModelOffers
     routes: ModelRoutes
-    encoder: UnderstandClient
+    encoder: Encoder
     usage: ModelUsage
     route_health: RouteHealth
     data_classes: DataClasses

@@ -30,6 +30,8 @@ with workflow.unsafe.imports_passed_through():
 
 STEP_FAILED, INTERRUPTED = "step_failed", "interrupted"
 """Codes of results that are our own failure, not the tool's: the conversation keeps a dead letter of them."""
+WORKER_GONE = "WorkerShutdown"
+"""What the SDK calls the end of an activity whose worker went away in good order."""
 UNNAMED = "execute_tool"
 """What every activity of a tool was called in the first histories; later ones have the tool's own name."""
 SHOWN = 1000
@@ -281,7 +283,7 @@ def _ended_badly(given: ToolRunInput, error: BaseException, *, repeatable: bool)
         return _result(given, ExecutionStatus.CANCELLED, "cancelled", "stopped by a person")
     cause = cause_of(error)
     lost = isinstance(cause, exceptions.TimeoutError) or (
-        isinstance(cause, ApplicationError) and cause.type == INTERRUPTED
+        isinstance(cause, ApplicationError) and cause.type in (INTERRUPTED, WORKER_GONE)
     )
     if lost:
         # What may be repeated was, in vain; of anything else nobody knows what it did.

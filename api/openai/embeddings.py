@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-import numpy as np
 import orjson
 from fastapi import APIRouter, Request, Response
 
@@ -15,7 +14,6 @@ from api.openai.errors import ERRORS, OpenAiRoute, Unsupported
 from api.openai.requests import EmbeddingRequest, texts_of
 from api.openai.stream import ClientGone, while_connected
 from portico.clients.llm_meter import reckoned
-from portico.clients.triton import MAX_BATCH
 from portico.storage.access import Principal
 from portico.storage.usage import AnswerRecord
 
@@ -64,16 +62,12 @@ async def embeddings(body: EmbeddingRequest, request: Request, deps: App, person
 
 async def _encoded(deps: AppDeps, texts: list[str]) -> list[Any]:
     async with deps.routes.place(ENCODER.name, concurrency=AT_ONCE, queue=QUEUE):
-        vectors: list[Any] = []
-        for start in range(0, len(texts), MAX_BATCH):
-            vectors += await deps.encoder.embed(texts[start : start + MAX_BATCH])
-        return vectors
+        return await deps.encoder.embed(texts)
 
 
 def _written(vector: Any, encoding: str) -> Any:
-    if encoding == "base64":
-        return base64.b64encode(np.ascontiguousarray(vector, dtype="<f4").tobytes()).decode()
-    return np.ascontiguousarray(vector, dtype=np.float32)
+    """`vector` is an array of numpy's: for JSON as it is, or its bytes as every machine reads them."""
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode() if encoding == "base64" else vector
 
 
 async def _record(deps: AppDeps, person: Principal, decision_id: str, tokens: int) -> None:

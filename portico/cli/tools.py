@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from portico.cli.edge import call
+from portico.cli.edge import call, edge_url
 from portico.cli.output import print_json, print_table
 from portico.cli.tools_doors import approve_tool, show_callback_secret
 from portico.connections import part_address
@@ -70,6 +70,8 @@ def run_tool(
     as_json: Annotated[bool, typer.Option("--json", help="print the whole result as JSON")] = False,
 ) -> None:
     """Run a tool through the running gateway: the rules decide, and the history keeps it."""
+    if not local:
+        edge_url(Home.from_environment())  # says how to start it where none runs
     tools, _ = known_tools(here=local)
     schema = next((one["parameters"] for one in tools if one["name"] == name), None)
     given = read_parameters(schema, parameters or [])

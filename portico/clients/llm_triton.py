@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -32,6 +33,8 @@ from portico.settings import RouteSettings, Settings
 
 READY_S = 2.0
 CLOSE_S = 1.0
+SILENCE_S = 12.0
+"""The model says every two seconds that it lives; Triton says nothing when its process was killed."""
 
 log = logger("llm")
 
@@ -44,6 +47,7 @@ class TritonModels:
         self._settings = settings
         self._client: InferenceServerClient | None = None
         self._admin: TritonAdmin | None = None
+        self._broken: dict[str, float] = {}
         self._loading: dict[str, asyncio.Task[None]] = {}
 
     async def open(self, model: str) -> InferenceServerClient:
@@ -52,12 +56,17 @@ class TritonModels:
         Raises `Unavailable`, or `Misconfigured` with what to do.
         """
         client = self._connected()
-        if not await self._ready(client, model):
+        if model in self._broken or not await self._ready(client, model):
             if model not in self._loading:
                 self._loading[model] = asyncio.create_task(self._load(model))
                 self._loading[model].add_done_callback(partial(self._loaded, model))
             await asyncio.shield(self._loading[model])  # a stop hangs up on the answer, not on Triton at work
         return client
+
+    def distrust(self, model: str) -> None:
+        """It stopped answering: its process was killed, or its engine broke. The next answer loads it anew."""
+        log.warning("llm.model_broken", model=model)
+        self._broken[model] = time.time()
 
     async def close(self) -> None:
         for task in self._loading.values():
@@ -93,8 +102,10 @@ class TritonModels:
         if self._admin is None:
             raise Misconfigured(f"Triton at {settings.models.triton} serves no model {model}; load it there")
         try:
-            if await load(self._home, settings, self._admin, model):
+            broken_at = self._broken.get(model)
+            if await load(self._home, settings, self._admin, model, broken_at=broken_at):
                 log.info("llm.loaded", model=model)
+            self._broken.pop(model, None)
         except (NotFound, BadInput) as error:
             raise Misconfigured(
                 f"{error.message}; fetch it with `portico models pull`, then `portico models load {model}`"
@@ -133,17 +144,15 @@ class TritonAnswer:
         limit = min(ends_at, loop.time() + self._settings.first_token_timeout_s)
         said = False
         while not self._told:
-            try:
-                async with asyncio.timeout_at(limit):
-                    text = await self._next()
-            except TimeoutError:
-                if not said:
-                    raise Unavailable(f"model route {self._name}", "no first token in time") from None
-                self._told = {"finish": "time_limit"}
-                break
-            said, limit = True, ends_at
+            text = await self._next()
+            if text and not said:
+                said, limit = True, ends_at
             if shown := self._shown(text):
                 yield Delta(shown)
+            if not self._told and loop.time() > limit:
+                if not said:
+                    raise Unavailable(f"model route {self._name}", "no first token in time")
+                self._told = {"finish": "time_limit"}
         yield self._last()
 
     async def hang_up(self) -> None:
@@ -164,15 +173,20 @@ class TritonAnswer:
         self._stream = client.stream_infer(_once({"model_name": model, "inputs": [tensor]}))
 
     async def _next(self) -> str:
-        """The next piece of text; at the end none, and `self._told` says how it was."""
+        """The next piece of text, or none every two seconds; at the end `self._told` says how it was."""
         part = f"model route {self._name}"
         try:
-            result, error = await anext(self._stream)
+            async with asyncio.timeout(SILENCE_S):
+                result, error = await anext(self._stream)
+        except TimeoutError:
+            self._models.distrust(self._settings.model)
+            raise Unavailable(part, "the model fell silent in the middle of its answer") from None
         except grpc.aio.AioRpcError as broken:
             raise Unavailable(part, f"Triton broke off its answer ({broken.code().name})") from None
         except StopAsyncIteration:
             raise Unavailable(part, "Triton ended its answer early") from None
         if error is not None:
+            self._models.distrust(self._settings.model)
             raise Unavailable(part, "Triton could not run the model; its log says why")
         end = result.as_numpy("END")
         if end is None:
@@ -198,6 +212,7 @@ class TritonAnswer:
         if refused == "busy":
             raise Busy(part, why)
         if refused:
+            self._models.distrust(self._settings.model)
             raise Unavailable(part, why)
 
     def _shown(self, text: str) -> str:

@@ -35,9 +35,12 @@ def settings_of(settings: Settings, name: str) -> LanguageModelSettings:
     return settings.models.language.get(name) or LanguageModelSettings()
 
 
-async def load(home: Home, settings: Settings, admin: Admin, name: str) -> bool:
+async def load(
+    home: Home, settings: Settings, admin: Admin, name: str, *, broken_at: float | None = None
+) -> bool:
     """Whether anything had to be done: a model that is loaded as it is to be is left alone.
 
+    `broken_at`: when (`time.time()`) its process was found dead; Triton goes on calling such a model ready.
     Raises `NotFound`, or `Misconfigured` with what is wrong or with the memory that it needs and that there is.
     """
     own = settings_of(settings, name)
@@ -45,7 +48,8 @@ async def load(home: Home, settings: Settings, admin: Admin, name: str) -> bool:
     async with _only_one(home, name):
         ready = await admin.ready(name)
         config, code = _config(model, own), _sources()
-        if ready and _is_laid_out(model.folder, config, code):
+        dead = broken_at is not None and _loaded_at(model.folder) < broken_at
+        if ready and not dead and _is_laid_out(model.folder, config, code):
             return False
         check_memory(name, model.facts, own)
         await asyncio.to_thread(_lay_out, model.folder, config, code)
@@ -78,6 +82,13 @@ def _is_laid_out(folder: Path, config: str, code: dict[str, bytes]) -> bool:
         )
     except OSError:
         return False
+
+
+def _loaded_at(folder: Path) -> float:
+    try:
+        return (folder / "config.pbtxt").stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _lay_out(folder: Path, config: str, code: dict[str, bytes]) -> None:

@@ -17,10 +17,10 @@ from api.limits import Limits
 from api.metrics import Metrics
 from channels.registry import Accounts, close_channels
 from console import mount as console
+from portico.clients.encoder import Encoder
 from portico.clients.model_offers import ModelOffers
 from portico.clients.opa import PolicyClient
 from portico.clients.temporal import connect
-from portico.clients.triton import UnderstandClient
 from portico.crypto import write_private
 from portico.home import Home
 from portico.logs import logger
@@ -50,8 +50,6 @@ from portico.tls import server_context
 
 KEEP_ALIVE_S = 75
 STOP_WITHIN_S = 5
-EMBEDDING_TIMEOUT_S = 30.0
-"""Of 64 long texts on a busy machine; a program waits longer than a chat's turn."""
 
 log = logger("api")
 
@@ -105,7 +103,7 @@ async def make_edge(ground: Foundation) -> FastAPI:
         artifacts=Artifacts(ground.database, blobs),
         models=ModelOffers(ground.home, settings),
         routes=model_routes(ground),
-        encoder=UnderstandClient(ground.connections.triton, timeout_s=EMBEDDING_TIMEOUT_S),
+        encoder=Encoder(ground.connections.triton),
         usage=ModelUsage(ground.database),
         route_health=RouteHealth(ground.database),
         data_classes=DataClasses(ground.database),

@@ -31,6 +31,11 @@ class Pool:
         idle = {process.pid for waiting in self._idle.values() for _, process in waiting}
         return idle | {process.pid for process in self._busy}
 
+    @property
+    def busy(self) -> int:
+        """How many calls run."""
+        return len(self._busy)
+
     @asynccontextmanager
     async def lease(self, room: Room) -> AsyncIterator[FunctionProcess]:
         """A process for one call; afterwards it is kept, or ended where the call left something behind."""

@@ -283,8 +283,10 @@ class FunctionSource:
         return {self._room_key(one) for one in known.values() if one.python is not None}
 
     def _marked(self, known: _Described) -> _Described:
-        """Tools that need the sandbox are listed with the reason why it is not there."""
-        if known.python is None or not any(spec.sandbox for spec in known.specs):
+        """With the reason of this moment why its tools cannot run: no packages yet, or no sandbox."""
+        if known.python is None and not known.problem:
+            return self._outlined(known.file)
+        if not any(spec.sandbox for spec in known.specs):
             return known
         specs = (replace(spec, unavailable=self._sandbox) if spec.sandbox else spec for spec in known.specs)
         return replace(known, specs=tuple(specs))

@@ -38,7 +38,6 @@ model = "tiny"
 locality = "cloud"
 input_cost_per_mtok = 1000000
 output_cost_per_mtok = 2000000
-cost_per_day = 20
 [llm.routes.home]
 kind = "openai"
 base_url = "{home}"
@@ -100,6 +99,14 @@ def owner(hybrid: Hybrid) -> Iterator[httpx2.Client]:
         yield client
 
 
+@pytest.fixture
+def settings_file(hybrid: Hybrid) -> Iterator[Path]:
+    path = hybrid.edge.running.home.settings
+    before = path.read_text()
+    yield path
+    path.write_text(before)
+
+
 def until(condition: Callable[[], bool], *, timeout_s: float = 15) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
@@ -130,7 +137,7 @@ def test_a_local_conversation_never_reaches_the_cloud_even_if_home_is_away(
     hybrid: Hybrid, owner: httpx2.Client
 ) -> None:
     asked = len(hybrid.cloud.asked)
-    hybrid.home.script("chat", status(500), times=3)
+    hybrid.home.script("chat", status(500), times=2)
     hybrid.home.say("At home.")
     assert hybrid.ask(owner, "private") == "At home."
     assert len(hybrid.cloud.asked) == asked
@@ -153,24 +160,47 @@ def test_a_released_conversation_is_written_by_the_cloud_until_it_is_taken_back(
 
 
 def test_the_cloud_is_closed_when_its_budget_is_used_up_and_costs_are_shown(
-    hybrid: Hybrid, owner: httpx2.Client
+    hybrid: Hybrid, owner: httpx2.Client, settings_file: Path
 ) -> None:
+    def cloud() -> dict[str, Any]:
+        rows = owner.get("/v1/models/usage").json()["rows"]
+        return next((row for row in rows if row["route"] == "cloud"), {"cost": 0, "estimated": 0})
+
+    before = cloud()
+    budget = f"cost_per_day = {before['cost'] + 20}\n"
+    settings_file.write_text(
+        settings_file.read_text().replace("[llm.routes.home]", f"{budget}[llm.routes.home]")
+    )
     assert release(owner, "costly").status_code == 200
-    before = owner.get("/v1/models/usage").json()["cost_today"]
     hybrid.cloud.say("one", "two", "three")  # the server counts 1 in, 3 out
     assert hybrid.ask(owner, "costly") == "onetwothree"
-    told = owner.get("/v1/models/usage").json()
-    assert told["currency"] == "EUR"
-    assert told["cost_today"] - before == pytest.approx(1 + 3 * 2)
+    assert cloud()["cost"] - before["cost"] == pytest.approx(1 + 3 * 2)
     hybrid.cloud.answer(Said(("x" * 40,) * 2, usage=False))  # reckoned: 20 out
     hybrid.ask(owner, "costly")
-    rows = {row["route"]: row for row in owner.get("/v1/models/usage").json()["rows"]}
-    assert rows["cloud"]["cost"] > 20
-    assert (rows["cloud"]["estimated"], rows["home"]["cost"]) == (1, 0)
+    assert cloud()["cost"] > before["cost"] + 20
+    assert cloud()["estimated"] == before["estimated"] + 1
     asked = len(hybrid.cloud.asked)
     hybrid.home.say("Home is free.")
     assert hybrid.ask(owner, "costly") == "Home is free."
     assert len(hybrid.cloud.asked) == asked
+    told = owner.get("/v1/models/usage").json()
+    assert told["currency"] == "EUR"
+    assert told["cost_today"] == pytest.approx(sum(row["cost"] for row in told["rows"]))
+
+
+def test_somebody_elses_conversation_is_released_by_its_id_and_own_rules_still_narrow(
+    hybrid: Hybrid, owner: httpx2.Client
+) -> None:
+    for role, writer in (("member", hybrid.cloud), ("customer", hybrid.home)):
+        with hybrid.edge.person(hybrid.edge.key(role, "released")) as person:
+            hybrid.home.say("Before.")
+            body = {"id": uuid.uuid4().hex, "text": FREE_TEXT}
+            told = person.post("/v1/messages", params={"wait_s": 30}, json=body).json()
+            assert told["reply"]["parts"][0]["text"] == "Before."
+            conversation = told["history_url"].rpartition("/")[2]
+            assert release(owner, conversation).json()["conversation"] == conversation
+            writer.say(f"For a {role}.")
+            assert hybrid.ask(person, "main") == f"For a {role}."
 
 
 def test_people_see_their_own_costs_only(hybrid: Hybrid) -> None:
@@ -228,14 +258,6 @@ def test_a_failing_route_is_shown_with_why(hybrid: Hybrid, owner: httpx2.Client)
 
 
 # --- order, places -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def settings_file(hybrid: Hybrid) -> Iterator[Path]:
-    path = hybrid.edge.running.home.settings
-    before = path.read_text()
-    yield path
-    path.write_text(before)
 
 
 def test_the_settings_name_a_route_for_an_intent(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from portico.clients.llm_triton import TritonAnswer, TritonModels
 from portico.clients.llm_types import OfferedTool
 from portico.clients.triton_admin import TritonAdmin
+from portico.embedded.process import members
 from portico.errors import Misconfigured, NotTaken, Unavailable
 from portico.settings import RouteSettings, Settings
 from tests.conftest import MakeStack
@@ -277,20 +280,60 @@ async def test_a_folder_that_nobody_vouches_for_is_not_served(
     shutil.rmtree(folder)
 
 
-async def test_an_answer_breaks_off_as_away_when_triton_is_killed_and_the_next_one_comes(
-    make_stack: MakeStack, endless_model: Path
+def process_of(stack: RunningStack, model: str) -> int:
+    """The process in which Triton runs a model."""
+    folder = str(stack.home.language_models / model)
+    (found,) = [
+        pid
+        for pid in members(stack.pid("triton"))
+        if folder.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0", 2)[1]
+    ]
+    return found
+
+
+async def broken_off(models: TritonModels, kill: Callable[[], object]) -> None:
+    """Begin an answer, kill something, and read on."""
+    answer = TritonAnswer("endless", RouteSettings(kind="triton", model="endless"), models)
+    async with aclosing(answer.deltas([{"role": "user", "content": "hello"}])) as running:
+        await anext(running)
+        kill()
+        async for _ in running:
+            pass
+
+
+async def test_an_answer_breaks_off_as_away_when_something_is_killed_and_the_next_one_comes(
+    make_stack: MakeStack, endless_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("portico.clients.llm_triton.SILENCE_S", 4.0)
     stack = make_stack(only=("triton",))
     pulled(stack, endless_model)
     models = TritonModels(stack.home, lambda: SETTINGS)
-    answer = TritonAnswer("endless", RouteSettings(kind="triton", model="endless"), models)
-    with pytest.raises(Unavailable, match="broke off"):
-        async with aclosing(answer.deltas([{"role": "user", "content": "hello"}])) as running:
-            await anext(running)
-            stack.kill("triton")
-            async for _ in running:
-                pass
-    await asyncio.to_thread(stack.wait_ready, "triton")
+    await ask(models, "endless", "hello", max_tokens=1)
 
+    with pytest.raises(Unavailable, match="fell silent"):
+        await broken_off(models, lambda: os.kill(process_of(stack, "endless"), signal.SIGKILL))
+    assert (await ask(models, "endless", "hello", max_tokens=3)).last.output_tokens == 3
+
+    with pytest.raises(Unavailable, match="broke off"):
+        await broken_off(models, lambda: stack.kill("triton"))
+    await asyncio.to_thread(stack.wait_ready, "triton", timeout_s=90)
     assert (await ask(models, "endless", "hello", max_tokens=3)).last.output_tokens == 3
     await models.close()
+
+
+async def test_another_version_is_taken_over_without_losing_an_answer(
+    models: TritonModels, serving: RunningStack, tiny_model: Path
+) -> None:
+    """What is being written ends with the model that began it; what is asked after that gets the new one."""
+    answer = TritonAnswer("endless", RouteSettings(kind="triton", model="endless"), models)
+    before = (await ask(models, "endless", "hello", max_tokens=600)).text
+    async with aclosing(answer.deltas([{"role": "user", "content": "hello"}], max_tokens=600)) as running:
+        pieces = [await anext(running)]
+        await asyncio.to_thread(pulled, serving, tiny_model, "--name", "endless")
+        loaded = await asyncio.to_thread(serving.run, "models", "load", "endless")
+        pieces += [delta async for delta in running]
+
+    assert loaded.returncode == 0, loaded.stderr
+    assert "".join(piece.text for piece in pieces) == before
+    with pytest.raises(NotTaken, match="holds 512"):
+        await ask(models, "endless", "x" * 1000)

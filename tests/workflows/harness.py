@@ -120,6 +120,20 @@ class Gate:
             gate.notes += [text] * times
             return f"noted: {text}"
 
+        async def slow_note(text: str) -> str:
+            """Write a note once the gate is open.
+
+            Args:
+                text: what to write
+            """
+            gate.waiting += 1
+            try:
+                await gate.open.wait()
+            finally:
+                gate.waiting -= 1
+            gate.notes.append(text)
+            return f"noted: {text}"
+
         def post(text: str) -> str:
             """Post something where others read it, which more than one person should want.
 
@@ -129,9 +143,11 @@ class Gate:
             gate.notes.append(text)
             return f"posted: {text}"
 
-        gated = tool(effects="none", risk="low", timeout_s=60)(time)
-        writing = tool(effects="write", risk="low")(note), tool(effects="write", risk="medium")(post)
-        return inline_catalog(calculator, gated, *writing)
+        gated = tool(effects="none", risk="low", timeout_s=60, repeatable=True)(time)
+        low = tool(effects="write", risk="low", timeout_s=60)
+        return inline_catalog(
+            calculator, gated, low(note), low(slow_note), tool(effects="write", risk="medium")(post)
+        )
 
 
 @dataclass

@@ -11,6 +11,7 @@ from portico.serve.worker import activities
 from portico.storage.outbox_rows import OutboxRow
 from tests.workflows.harness import World, eventually
 from workflows import decide, options
+from workflows.desk import STATUS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -44,6 +45,12 @@ OTHERWISE = {
 }
 
 
+NOT_IN_A_CONVERSATION = {"authorize_callback", "post_callback"}
+"""Nobody in a chat names an address for results; tests of the doors make these fail."""
+UNNAMED = {None}
+"""The one activity that stands for every tool: its fault is called `execute_tool` here."""
+
+
 async def goes_on(world: World, chat: int) -> None:
     """The next message is answered."""
     world.faults.clear()
@@ -55,6 +62,7 @@ async def goes_on(world: World, chat: int) -> None:
 
 async def test_every_activity_is_made_to_fail_here(world: World) -> None:
     names = {getattr(one, "__temporal_activity_definition").name for one in activities(world.deps)}
+    names -= NOT_IN_A_CONVERSATION | UNNAMED
     assert names == set(WITH_APOLOGY) | set(WITHOUT_APOLOGY) | set(OTHERWISE)
     assert set(OTHERWISE.values()) <= set(globals())
 
@@ -173,6 +181,29 @@ async def test_a_tool_that_fails_by_itself_is_an_answer_and_no_dead_letter(world
     assert "did not work" in reply.text
     await goes_on(world, chat)
     assert await world.letters(chat) == []
+
+
+async def test_attention_ends_with_the_last_open_dead_letter(world: World) -> None:
+    chat = world.new_chat()
+
+    async def status() -> str:
+        described = await world.handle(chat).describe()
+        return str(described.typed_search_attributes.get(STATUS))
+
+    world.faults.fail("understand", NotFound("something"))
+    await world.say("what can you do?", chat=chat)
+    letter = await world.letter(chat)
+    assert await status() == "attention"
+    await world.deps.dead_letters.close(letter.id, "dropped")
+    assert not await world.deps.dead_letters.any_open(letter.conversation_id)
+    await world.intake.settle(letter.conversation_id)
+
+    async def is_open() -> bool:
+        return await status() == "open"
+
+    await eventually(is_open)
+    await world.intake.settle("conversation-that-never-was")
+    await goes_on(world, chat)
 
 
 # --- bugs in workflow code -----------------------------------------------------------------------------

@@ -242,6 +242,15 @@ async def test_continues_as_new_twice_with_an_answer_and_a_queue_open(world: Wor
     assert await world.letters(chat) == []
 
 
+async def test_a_person_on_a_platform_sees_that_the_model_writes(world: World) -> None:
+    chat = world.new_chat()
+    world.model.say("Slowly", " but surely.", pause_s=0.3)
+    await world.say(QUESTION, chat=chat)
+    await world.replies(chat)
+    shown = [call.payload for call in world.telegram.called("sendChatAction")]
+    assert {"chat_id": chat, "action": "typing"} in shown
+
+
 async def test_what_a_tool_returns_is_no_command(world: World) -> None:
     """The calculator repeats what it was given: words that would be commands of a person."""
     chat = world.new_chat()

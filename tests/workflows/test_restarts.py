@@ -84,3 +84,38 @@ async def test_a_repeatable_tool_whose_worker_went_away_runs_again_and_answers_o
     assert "Tokyo" in reply.text
     assert replies[1].text == "2 + 2 = 4"
     assert await alone.letters(chat) == []
+
+
+async def test_nobody_says_that_a_writing_tool_failed_whose_worker_went_away(alone: World) -> None:
+    """The tool may have done its work: nobody knows."""
+    chat = alone.new_chat()
+    await alone.pair(chat, role="owner")
+    alone.gate.open.clear()
+    async with alone.worker(grace_s=0.1):
+        await alone.say("/tool slow_note text=maybe", chat=chat)
+        (question,) = await alone.replies(chat)
+        data = question.payload["reply_markup"]["inline_keyboard"][0][0]["callback_data"]
+        await alone.press(question, data, sender=chat)
+        await eventually(lambda: alone.gate.waiting == 1)
+    async with alone.worker():
+        texts = [one.text for one in (await alone.replies(chat, 3))[1:]]
+        assert (await alone.letter(chat)).code == "tool_interrupted"
+    assert "slow_note was interrupted; whether it took effect is unknown." in texts
+    alone.gate.open.set()
+
+
+async def test_an_answer_that_waits_for_a_yes_outlives_its_worker(alone: World) -> None:
+    chat = alone.new_chat()
+    await alone.pair(chat, role="owner")
+    async with alone.worker():
+        alone.model.call("note", {"text": "kept"})
+        await alone.say("Write a short poem about the rain in November", chat=chat)
+        (question,) = await alone.replies(chat)
+    data = question.payload["reply_markup"]["inline_keyboard"][0][0]["callback_data"]
+    await alone.press(question, data, sender=chat)
+    alone.model.say("It is noted.")
+    async with alone.worker():
+        texts = [one.text for one in (await alone.replies(chat, 3))[1:]]
+    assert "It is noted." in texts
+    assert alone.gate.notes == ["kept"]
+    assert await alone.letters(chat) == []

@@ -20,6 +20,8 @@ from triton_models.llm.text import GrowingText
 
 ASK_EVERY_S = 0.05
 """How often an answer's reader is asked whether it still listens."""
+PULSE_S = 2.0
+"""How often a reader hears from the model, whatever it does: Triton does not tell of a process that was killed."""
 LONGEST_QUEUE = 256
 
 
@@ -27,6 +29,7 @@ class Reader(Protocol):
     """Who gets an answer. Nothing of it raises."""
 
     def cancelled(self) -> bool: ...
+    def pulse(self) -> None: ...
     def show(self, text: str) -> None: ...
     def end(self, told: dict[str, Any]) -> None: ...
     def fail(self, why: str) -> None: ...
@@ -58,6 +61,10 @@ class QueueFull(Exception):
     """Too many answers wait."""
 
 
+class Ended(Exception):
+    """The model broke, or is unloaded; it answers nothing any more."""
+
+
 class Scheduler:
     """Runs until it is closed. What breaks the model ends the thread, and every answer with it."""
 
@@ -69,11 +76,14 @@ class Scheduler:
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="decoder", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._beat, name="pulse", daemon=True).start()
 
     def submit(self, job: Job) -> None:
-        """Raises `QueueFull`; also when the model broke and answers nothing any more."""
+        """Raises `QueueFull` or `Ended`."""
         with self._changed:
-            if self._closed or len(self._waiting) >= LONGEST_QUEUE:
+            if self._closed:
+                raise Ended
+            if len(self._waiting) >= LONGEST_QUEUE:
                 raise QueueFull
             self._waiting.append(job)
             self._changed.notify()
@@ -84,9 +94,13 @@ class Scheduler:
             self._changed.notify()
         self._thread.join(timeout=30)
 
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
+    def _beat(self) -> None:
+        while self._thread.is_alive():
+            time.sleep(PULSE_S)
+            with self._changed:
+                jobs = [job for job in (*self._rows, *self._waiting) if job is not None]
+            for job in jobs:
+                job.reader.pulse()
 
     def _work(self) -> None:
         try:

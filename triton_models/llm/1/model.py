@@ -1,15 +1,17 @@
 """A language model that streams: `REQUEST` (JSON) in, `TEXT` piece by piece, and at the end `END` (JSON).
 
 `REQUEST`: `{"messages", "tools", "max_tokens", "temperature", "top_p", "seed", "stop"}`, OpenAI's shapes.
-`END`, with the last response alone: `{"finish": "stop" | "length" | "cancelled", "input_tokens",
-"output_tokens", "first_token_s", "tokens_per_s", "messages_left_out"}`, or `{"refused": "bad_request" | "busy" |
-"broken", "why"}`: a stream carries no status of an error.
+An empty `TEXT` every two seconds says that the model lives. `END`, with the last response alone:
+`{"finish": "stop" | "length" | "cancelled", "input_tokens", "output_tokens", "first_token_s", "tokens_per_s",
+"messages_left_out"}`, or `{"refused": "bad_request" | "busy" | "broken", "why"}`, because a stream carries no status
+of an error.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from triton_models.llm.folder import TOKENIZER, chat_template
 from triton_models.llm.manifest import verify
 from triton_models.llm.request import ChatRequest, read_request
 from triton_models.llm.sampler import Sampler
-from triton_models.llm.scheduler import Job, QueueFull, Scheduler
+from triton_models.llm.scheduler import Ended, Job, QueueFull, Scheduler
 from triton_models.llm.text import GrowingText
 from triton_models.plumbing import hide_shared_memory
 
@@ -53,6 +55,8 @@ class TritonPythonModel:
                 reader.refuse("bad_request", str(error))
             except QueueFull:
                 reader.refuse("busy", "the model takes no more answers now")
+            except Ended:
+                reader.fail("the model has ended")
 
     def finalize(self) -> None:
         self._scheduler.close()
@@ -77,16 +81,25 @@ class Reader:
 
     def __init__(self, request: Any) -> None:
         self._sender = request.get_response_sender()
+        self._sending = threading.Lock()
+        self._ended = False
 
     def cancelled(self) -> bool:
         return bool(self._sender.is_cancelled())
 
+    def pulse(self) -> None:
+        self.show("")
+
     def show(self, text: str) -> None:
-        self._sender.send(pb_utils.InferenceResponse([_text("TEXT", text)]))
+        with self._sending:
+            if not self._ended:
+                self._sender.send(pb_utils.InferenceResponse([_text("TEXT", text)]))
 
     def end(self, told: dict[str, Any]) -> None:
         last = pb_utils.InferenceResponse([_text("END", json.dumps(told))])
-        self._sender.send(last, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        with self._sending:
+            self._ended = True
+            self._sender.send(last, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def fail(self, why: str) -> None:
         self.refuse("broken", why)
