@@ -85,7 +85,7 @@ async def _settings(request: Request, deps: AppDeps) -> Response:
     await upstream.aclose()
     settings["Codec"] = {
         **(settings.get("Codec") or {}),
-        "Endpoint": f"{request.url.scheme}://{request.headers['host']}/codec",
+        "Endpoint": f"{_scheme(request, deps)}://{request.headers['host']}/codec",
         "PassAccessToken": False,
         "IncludeCredentials": True,
     }
@@ -93,8 +93,13 @@ async def _settings(request: Request, deps: AppDeps) -> Response:
     return Response(orjson.dumps(settings), media_type="application/json")
 
 
+def _scheme(request: Request, deps: AppDeps) -> str:
+    """What the person's browser speaks: TLS may end at a proxy before the edge."""
+    return "https" if deps.settings.public_url.startswith("https:") else request.url.scheme
+
+
 async def _open(request: Request, deps: AppDeps, path: str, *, body: bytes | None = None) -> httpx2.Response:
-    address = part_address(deps.home, "temporal-ui")
+    address = deps.settings.temporal.ui or part_address(deps.home, "temporal-ui")
     if address is None:
         raise Unavailable("the history UI", "it runs elsewhere")
     headers = {name: request.headers[name] for name in KEPT_REQUEST_HEADERS if name in request.headers}

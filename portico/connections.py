@@ -79,9 +79,9 @@ def part_address(home: Home, part: str) -> str | None:
 
 
 def triton_door(settings: Settings, home: Home) -> tuple[str, SecretStr]:
-    """Address of Triton, and the key with which models are loaded; of one that runs elsewhere we have none."""
+    """Address of Triton, and the key with which models are loaded (empty where the settings give none)."""
     if settings.models.triton:
-        return settings.models.triton, SecretStr("")
+        return settings.models.triton, settings.models.triton_key or SecretStr("")
     key = _read(home.credentials).get("triton_admin_key", "")
     return _address(_read(home.parts), "triton", home), SecretStr(key)
 

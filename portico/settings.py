@@ -49,6 +49,7 @@ def _from_its_place(value: object) -> object:
     return found.strip()
 
 
+Text = Annotated[str, BeforeValidator(_from_its_place)]
 Secret = Annotated[SecretStr, BeforeValidator(_from_its_place)]
 """A secret of the file: the value, or `file:PATH` or `env:NAME` for where it is."""
 
@@ -143,6 +144,9 @@ class HubSettings(Table):
 
 class ModelSettings(Table):
     triton: str = Field("", description="host:port of an external Triton; empty: the embedded one")
+    triton_key: Secret | None = Field(
+        None, description="key with which models are loaded into an external Triton"
+    )
     detect: bool = Field(True, description="look for local model servers on their usual ports at start")
     ports: tuple[int, ...] = Field((), description="further ports of this machine to look at")
     language: dict[str, LanguageModelSettings] = Field({}, description="language models on Triton, by name")
@@ -175,7 +179,7 @@ class PolicySettings(Table):
 
 class StorageSettings(Table):
     url: str = Field("", description="URL of an external S3 server; empty: the embedded one")
-    access_key: str = Field("", description="access key of an external S3 server")
+    access_key: Text = Field("", description="access key of an external S3 server, or file:PATH")
     secret_key: Secret | None = Field(None, description="secret key of an external S3 server")
     bucket: str = Field("portico", description="bucket of the blobs", min_length=3)
 
@@ -195,6 +199,7 @@ class TemporalSettings(Table):
         description="new conversations use a queue for each kind of step, for workers that poll only one",
     )
     address: str = Field("", description="host:port of an external Temporal; empty: the embedded one")
+    ui: str = Field("", description="host:port of an external Temporal UI that is served below /temporal")
     namespace: str = Field("default", description="namespace of the workflows")
     retention_days: int = Field(30, description="how long ended runs can be read", ge=1)
 
