@@ -162,6 +162,13 @@ class ModelRoutes:
             self._places[key] = RoutePlaces(self._locks, name, places=concurrency, queue=queue)
         return self._places[key].place()
 
+    def waiting(self) -> dict[str, int]:
+        """How many wait for a place of each model in this process."""
+        counts: dict[str, int] = {}
+        for (name, *_), line in self._places.items():
+            counts[name] = counts.get(name, 0) + line.waiting
+        return counts
+
     async def _failed(self, name: str, error: PorticoError) -> None:
         """What is the request's own fault, or only a matter of waiting, says nothing about the route."""
         if isinstance(error, NotTaken | Busy) or not isinstance(error, Misconfigured | Unavailable):

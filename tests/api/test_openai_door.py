@@ -610,6 +610,18 @@ def test_a_killed_edge_lets_go_of_the_model_and_of_its_place(door: Door, client:
     assert answer.choices[0].message.content == "Free again."
 
 
+def test_what_happens_at_the_door_is_counted(door: Door, client: openai.OpenAI) -> None:
+    client.chat.completions.create(model="main", messages=ASK)
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model="bakup", messages=ASK)
+    with door.edge.person() as owner:
+        metrics = owner.get("/metrics").text
+    for status_code in (200, 404):
+        line = f'portico_openai_requests_total{{path="/v1/chat/completions",status="{status_code}"}}'
+        assert line in metrics
+    assert 'portico_model_door_waiting{route="main"} 0.0' in metrics
+
+
 def test_many_programs_at_once_all_get_their_own_answer(door: Door) -> None:
     async def ask(client: openai.AsyncOpenAI, number: int) -> bool:
         text = f"number {number}"
