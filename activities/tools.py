@@ -255,7 +255,9 @@ class _Run:
             raise error
         if isinstance(error, PorticoError):
             code = error.code if isinstance(error, ToolError) else ToolFailed.code
-            return self.ended(ExecutionStatus.FAILED, code, error.message)
+            # A function knows that nothing came of its work where the sandbox went away under it.
+            status = ExecutionStatus.INTERRUPTED if code == ProcessLost.code else ExecutionStatus.FAILED
+            return self.ended(status, code, error.message)
         if error is not None:
             raise error
         result = self.ended(ExecutionStatus.SUCCEEDED, output=work.result())
