@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes.telegram import Sent
 from tests.support import RunningStack
-from tests.workflows.harness import BOT, World, eventually, open_world
+from tests.workflows.harness import BOT, PNG, World, eventually, open_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -92,6 +92,25 @@ async def test_what_is_wrong_is_told_and_nothing_runs(world: World, text: str, a
     (reply,) = await world.replies(chat)
     assert all(answer in reply.text for answer in answers), reply.text
     assert len(world.faults.called("authorize_tool")) == before
+
+
+async def test_a_picture_of_a_tool_comes_along(world: World) -> None:
+    chat = world.new_chat()
+    await world.say("/tool picture name='a dot.png'", chat=chat)
+    said, shown = await world.replies(chat, 2)
+    assert said.text == "Here it is."
+    assert list(shown.files.values()) == [PNG]
+
+
+async def test_pictures_of_a_models_tools_come_with_its_answer(world: World) -> None:
+    chat = world.new_chat()
+    world.model.call("picture", {"name": "one.png"}, ("picture", {"name": "two.png"}))
+    world.model.say("Two pictures.")
+    await world.say(FREE_TEXT, chat=chat)
+    said, *shown = await world.replies(chat, 3)
+    assert said.text == "Two pictures."
+    assert [list(one.files.values()) for one in shown] == [[PNG], [PNG]]
+    assert "one.png (image/png)" in world.model.asked[1]["messages"][-2]["content"]
 
 
 # --- approvals -----------------------------------------------------------------------------------------
