@@ -10,7 +10,9 @@ import base64
 import http.client
 import json
 import math
+import os
 import re
+import signal
 import socket
 import struct
 import time
@@ -641,3 +643,31 @@ def test_many_programs_at_once_all_get_their_own_answer(door: Door) -> None:
             return await asyncio.gather(*(ask(client, number) for number in range(80)))
 
     assert all(asyncio.run(all_of_them()))
+
+
+def test_without_policy_nothing_is_asked(door: Door, client: openai.OpenAI) -> None:
+    asked = len(door.main.asked)
+    opa = door.edge.running.pid("opa")
+    os.kill(opa, signal.SIGSTOP)
+    try:
+        for model in ("main", "auto"):
+            with pytest.raises(openai.InternalServerError, match="OPA") as raised:
+                client.chat.completions.create(model=model, messages=ASK)
+            assert raised.value.status_code == 503
+            assert raised.value.response.headers["retry-after"]
+    finally:
+        os.kill(opa, signal.SIGCONT)
+    assert len(door.main.asked) == asked
+    again = client.with_options(max_retries=5).chat.completions.create(model="main", messages=ASK)
+    assert again.model == "main"
+
+
+def test_a_killed_encoder_is_away_and_comes_back(door: Door, client: openai.OpenAI) -> None:
+    assert client.embeddings.create(model="text_encoder", input="before")
+    door.edge.running.kill("triton")
+    with pytest.raises(openai.InternalServerError) as raised:
+        client.embeddings.create(model="text_encoder", input="meanwhile")
+    assert raised.value.status_code == 503
+    door.edge.running.wait_ready("triton")
+    again = client.with_options(max_retries=8).embeddings.create(model="text_encoder", input="after")
+    assert len(again.data[0].embedding) == 384
