@@ -76,10 +76,10 @@ class Tools:
         async with asyncio.timeout(BUILD_S):
             while True:
                 found = next((spec for spec in self.source.specs() if spec.name == name), None)
-                assert found is not None, self.source.problems()
-                if not found.unavailable:
+                if found is not None and not found.unavailable:
                     return found
-                assert "could not" not in found.unavailable, found.unavailable
+                assert not self.source.problems(), self.source.problems()
+                assert found is None or "could not" not in found.unavailable, found
                 await asyncio.sleep(0.1)
 
     async def __call__(self, name: str, **parameters: Any) -> Any:
