@@ -51,12 +51,15 @@ TEMPLATE = """\
 {% endif %}"""
 
 
-def write(folder: Path, *, context: int = 512, endless: bool = False, size: Size = TINY) -> None:
+def write(
+    folder: Path, *, context: int = 512, endless: bool = False, size: Size = TINY, positions: bool = False
+) -> None:
     folder.mkdir(parents=True)
     tokenizer = _tokenizer()
     tokenizer.save(str(folder / "tokenizer.json"))
     ends = [tokenizer.token_to_id(word) for word in SPECIAL]
-    _Graph(size, tokenizer.get_vocab_size(), context, ends if endless else []).save(folder)
+    never = ends if endless else []
+    _Graph(size, tokenizer.get_vocab_size(), context, never, positions=positions).save(folder)
     _write(folder / "genai_config.json", _config(tokenizer, context, size))
     _write(folder / "tokenizer_config.json", {"eos_token": "<|im_end|>", "chat_template": TEMPLATE})
 
@@ -100,8 +103,9 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 class _Graph:
     """As onnxruntime-genai's builder shapes them: grouped attention over a cache that past and present share."""
 
-    def __init__(self, size: Size, words: int, context: int, never: list[int]) -> None:
+    def __init__(self, size: Size, words: int, context: int, never: list[int], *, positions: bool) -> None:
         self._size = size
+        self._positions = positions
         self._words = words
         self._chance = np.random.default_rng(7)
         self._nodes: list[Any] = []
@@ -124,6 +128,8 @@ class _Graph:
             _value("input_ids", ids, TensorProto.INT64),
             _value("attention_mask", mask, TensorProto.INT64),
         ]
+        if self._positions:
+            inputs.append(_value("position_ids", ids, TensorProto.INT64))
         parts = [f"{layer}.{part}" for layer in range(self._size.layers) for part in ("key", "value")]
         past = [
             _value(f"past_key_values.{part}", ["batch", self._size.kv_heads, "past", self._size.head_size])
@@ -164,11 +170,16 @@ class _Graph:
             )
         )
         past = [f"past_key_values.{layer}.{part}" for part in ("key", "value")]
+        if self._positions:
+            query, key = (
+                self._op("RotaryEmbedding", [rows, "position_ids", "cos", "sin"], domain="com.microsoft")
+                for rows in (query, key)
+            )
         self._nodes.append(
             helper.make_node(
                 "GroupQueryAttention", [query, key, value, *past, "seqlens", "total_length", "cos", "sin"],
                 [f"attended.{layer}", f"present.{layer}.key", f"present.{layer}.value"], domain="com.microsoft",
-                num_heads=self._size.heads, kv_num_heads=self._size.kv_heads, do_rotary=1,
+                num_heads=self._size.heads, kv_num_heads=self._size.kv_heads, do_rotary=int(not self._positions),
             )
         )  # fmt: skip
         states = self._op("Add", [states, self._dense(f"o.{layer}", f"attended.{layer}", self._size.hidden)])
@@ -206,9 +217,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--context", type=int, default=512)
     parser.add_argument("--endless", action="store_true")
+    parser.add_argument("--positions", action="store_true", help="positions are an input of the graph")
     parser.add_argument("--size", choices=SIZES, default="tiny")
     options = parser.parse_args()
-    write(options.folder, context=options.context, endless=options.endless, size=SIZES[options.size])
+    write(
+        options.folder,
+        context=options.context,
+        endless=options.endless,
+        size=SIZES[options.size],
+        positions=options.positions,
+    )
 
 
 if __name__ == "__main__":
