@@ -52,4 +52,6 @@ async def metrics(deps: App, person: Owner) -> Response:
     """Prometheus' text format; behind a key, because counts tell something too."""
     health, usage = await deps.route_health.all(), await deps.usage.rows(days=1)
     deps.metrics.show_models(health, usage, deps.routes.waiting())
+    known = await deps.tools.read()
+    deps.metrics.show_tools([spec.unavailable for spec in known.specs], known.problems)
     return Response(deps.metrics.exposition(), media_type="text/plain; version=0.0.4")

@@ -35,12 +35,29 @@ class Metrics:
             registry=self.registry,
         )
         self._models = _ModelGauges(self.registry)
+        self.tools = Gauge(
+            "portico_tools",
+            "Tools that are there, by whether they can run now",
+            ["state"],
+            registry=self.registry,
+        )
+        self.tool_problems = Gauge(
+            "portico_tool_problems",
+            "Files and servers that should give tools and do not",
+            registry=self.registry,
+        )
 
     def show_models(
         self, health: Mapping[str, RouteState], usage: Sequence[UsageRow], waiting: Mapping[str, int]
     ) -> None:
         """What the database knows of language models, of all processes together; and who waits here."""
         self._models.show(health, usage, waiting)
+
+    def show_tools(self, unavailable: Sequence[str], problems: Sequence[str]) -> None:
+        """What the worker published; `unavailable` has one entry a tool, empty where it can run."""
+        for state in ("ready", "unavailable"):
+            self.tools.labels(state).set(sum(bool(why) == (state == "unavailable") for why in unavailable))
+        self.tool_problems.set(len(problems))
 
     def exposition(self) -> bytes:
         return generate_latest(self.registry)

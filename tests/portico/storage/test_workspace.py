@@ -13,7 +13,7 @@ from portico.crypto import open_keyring
 from portico.errors import BadInput, Conflict, NotFound, PorticoError, TooLarge
 from portico.home import Home
 from portico.storage import workspace as workspace_module
-from portico.storage.artifacts import Artifacts
+from portico.storage.artifacts import OUTPUT, Artifacts
 from portico.storage.blobs import BlobStore
 from portico.storage.database import Database
 from portico.storage.tools import ToolTable
@@ -219,6 +219,17 @@ async def test_a_run_keeps_a_bounded_number_of_artifacts(
     for name in ("..", "", "a\x00b"):
         with pytest.raises(PorticoError):
             await artifacts.keep("tool-2", name, b"x", "text/plain", person_id="p1")
+
+
+async def test_a_large_output_is_no_artifact_that_can_be_named(database: Database, blobs: BlobStore) -> None:
+    artifacts = Artifacts(database, blobs)
+    blob = await artifacts.keep_output("tool-1", b"{}", person_id="p1")
+    assert await blobs.get(blob) == b"{}"
+    with pytest.raises(NotFound):
+        await artifacts.find("tool-1", OUTPUT)
+    assert await artifacts.prune(2**40) == 1
+    with pytest.raises(NotFound):
+        await blobs.get(blob)
 
 
 async def test_old_artifacts_go(database: Database, blobs: BlobStore) -> None:
