@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -334,3 +335,22 @@ async def test_nobody_agrees_in_time(
         await world.say(f"/approve {code}", chat=chat)
         assert "That is over: it has expired" in (await world.replies(chat, 3))[2].text
         assert world.gate.notes == []
+
+
+async def test_a_models_time_does_not_run_while_a_person_thinks(
+    inner_stack: RunningStack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = tmp_path_factory.mktemp("world")
+    async with open_world(inner_stack, home, tools={"plan_s": 2}) as world, world.worker():
+        chat = await owner(world)
+        world.model.call("note", {"text": "slowly"})
+        world.model.call("calculator", {"expression": "1 + 1"})
+        world.model.say("Both.")
+        asked_at = time.monotonic()
+        await world.say(FREE_TEXT, chat=chat)
+        code = code_of((await world.replies(chat))[0])
+        await eventually(lambda: time.monotonic() - asked_at > 2.5, what="the time that a model has")
+        await world.say(f"/approve {code}", chat=chat)
+        texts = [one.text for one in (await world.replies(chat, 3))[1:]]
+        assert "Both." in texts
+        assert "1 + 1 = 2" in world.model.asked[2]["messages"][-1]["content"]
