@@ -37,6 +37,8 @@ from portico.tools.checks import faults
 from portico.tools.parameters import typed, usage
 
 DESCRIPTION_LENGTH = 120
+KEPT_S = 5.0
+"""How long an offer may be out of date; no run is decided by it."""
 
 
 class AboutTool(Protocol):
@@ -53,16 +55,14 @@ class OfferSteps:
         self._deps = deps
         self._tools = deps.catalog
         self._about_tool = about_tool
+        self._kept: dict[object, tuple[float, tuple[ListedTool, ...]]] = {}
 
     @activity.defn(name="offer_tools")
     async def offer_tools(self, question: OfferQuestion) -> OfferAnswer:
         """Every tool, with what policy says of this person's using it."""
         settings = self._deps.settings.tools
-        listed = await asyncio.gather(
-            *(self._listed(spec, question, number) for number, spec in enumerate(self._tools.specs()))
-        )
         return OfferAnswer(
-            tools=tuple(listed),
+            tools=await self._all_listed(question),
             bounds=ToolBounds(
                 rounds=settings.rounds, calls=settings.calls, tokens=settings.tokens, seconds=settings.plan_s
             ),
@@ -99,6 +99,22 @@ class OfferSteps:
         )
         decision = await self._deps.policy.decide("admin", asked, decision_id=question.decision_id)
         return ApprovalVerdict(decision=decision)
+
+    async def _all_listed(self, question: OfferQuestion) -> tuple[ListedTool, ...]:
+        """Each tool is a question to OPA, and a model's rounds follow one another quickly: a list is kept briefly."""
+        specs = self._tools.specs()
+        known = tuple((spec.name, spec.content_hash, spec.unavailable) for spec in specs)
+        key = (question.actor, question.conversation.id, known)
+        kept_until, listed = self._kept.get(key, (0.0, ()))
+        now = time.monotonic()
+        if now < kept_until:
+            return listed
+        listed = tuple(
+            await asyncio.gather(*(self._listed(spec, question, number) for number, spec in enumerate(specs)))
+        )
+        self._kept = {one: kept for one, kept in self._kept.items() if now < kept[0]}
+        self._kept[key] = (now + KEPT_S, listed)
+        return listed
 
     async def _listed(self, spec: ToolSpec, question: OfferQuestion, number: int) -> ListedTool:
         asked = await self._about_tool(

@@ -67,7 +67,7 @@ STEP_NAMES = frozenset(
 
 Publish = Callable[[str, dict[str, Any]], None]
 KeepArtifact = Callable[..., Awaitable[Artifact]]
-KeepOutput = Callable[[bytes], Awaitable[BlobRef]]
+KeepOutput = Callable[..., Awaitable[BlobRef]]
 
 log = logger("tools")
 
@@ -110,7 +110,7 @@ class ToolSteps:
                 result = await run.run(self.catalog, spec, tool, timeout_s)
             finally:
                 places.give_back()
-            return await self._small(result)
+            return await self._small(result, call)
 
     @activity.defn(dynamic=True)
     async def execute_named(self, given: Sequence[RawValue]) -> ExecutionResult:
@@ -126,7 +126,7 @@ class ToolSteps:
 
         return keep
 
-    async def _small(self, result: ExecutionResult) -> ExecutionResult:
+    async def _small(self, result: ExecutionResult, call: ToolCall) -> ExecutionResult:
         """With the output in a blob where it is large, and its beginning for people."""
         written = to_json(result.output, inf_nan_mode="null") if result.output is not None else b""
         if len(written) <= INLINE_OUTPUT:
@@ -135,7 +135,7 @@ class ToolSteps:
             error = ExecutionError(code="output_too_large", message=f"its answer: {len(written)} bytes")
             update = {"status": ExecutionStatus.FAILED, "output": None, "error": error}
             return result.model_copy(update=update)
-        blob = await self._keep_output(written)
+        blob = await self._keep_output(call.invocation_id, written, person_id=call.actor.id)
         return result.model_copy(update={"output": _preview(result.output, written), "output_blob": blob})
 
 
@@ -255,7 +255,9 @@ class _Run:
             raise error
         if isinstance(error, PorticoError):
             code = error.code if isinstance(error, ToolError) else ToolFailed.code
-            return self.ended(ExecutionStatus.FAILED, code, error.message)
+            # A function knows that nothing came of its work where the sandbox went away under it.
+            status = ExecutionStatus.INTERRUPTED if code == ProcessLost.code else ExecutionStatus.FAILED
+            return self.ended(status, code, error.message)
         if error is not None:
             raise error
         result = self.ended(ExecutionStatus.SUCCEEDED, output=work.result())

@@ -50,5 +50,8 @@ async def _models(deps: AppDeps | None) -> dict[str, dict[str, int]]:
 @metrics_router.get("/metrics", response_class=Response)
 async def metrics(deps: App, person: Owner) -> Response:
     """Prometheus' text format; behind a key, because counts tell something too."""
-    deps.metrics.show_models(await deps.route_health.all(), await deps.usage.rows(days=1))
+    health, usage = await deps.route_health.all(), await deps.usage.rows(days=1)
+    deps.metrics.show_models(health, usage, deps.routes.waiting())
+    known = await deps.tools.read()
+    deps.metrics.show_tools([spec.unavailable for spec in known.specs], known.problems)
     return Response(deps.metrics.exposition(), media_type="text/plain; version=0.0.4")

@@ -86,7 +86,6 @@ async def start(
         invocation=invocation,
         actor=Actor(id=person.person_id, role=person.role, paired=True),
         language=language,
-        approval_s=deps.settings.tools.approval_hours * 3600,
         door=door,
     )
     try:

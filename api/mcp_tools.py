@@ -31,7 +31,8 @@ QUICK_S = 0.8
 """Most tools end sooner than this: then nobody has to be told how far they are."""
 SHOWN_IMAGE_BYTES = 1024 * 1024
 IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-INVOCATION = "portico/invocation"
+INVOCATION, STATUS = "portico/invocation", "portico/status"
+"""In `_meta` of a result: which run it is of, and how that ended in Portico's terms."""
 INSTRUCTIONS = (
     "Tools of a private Portico. Each call is recorded and decided by its owner's rules; some wait until a person "
     "has said yes, and the call stays open until then."
@@ -142,7 +143,7 @@ class McpTools:
         return result
 
     async def _told(self, ctx: Any, result: ExecutionResult) -> types.CallToolResult:
-        meta = {INVOCATION: result.invocation_id}
+        meta = {INVOCATION: result.invocation_id, STATUS: result.status.value}
         if result.status is not ExecutionStatus.SUCCEEDED:
             error = result.error
             return _failed(

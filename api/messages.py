@@ -24,6 +24,8 @@ router = APIRouter(tags=["messages"], route_class=AttachmentsRoute)
 TEXT_LIMIT = 32_000
 POLL_S = 2.0
 STOP = "/stop"
+ASKED_AT_ONCE = 4
+"""So many tools a model asks for at first; any of them may need a yes."""
 
 MessageId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
 
@@ -139,7 +141,8 @@ async def _reply_of(
 
 async def first_reply(deps: AppDeps, turn: str) -> OutboxRow | None:
     """What a turn said first: inline, by a tool, in apology, or when it asked for somebody's yes."""
-    for delivery_id in (turn, f"{turn}.tool", f"{turn}.failed", f"{turn}.ask-0"):
+    slots = ("tool", "failed", *(f"ask-{number}" for number in range(ASKED_AT_ONCE)))
+    for delivery_id in (turn, *(f"{turn}.{slot}" for slot in slots)):
         for row in await deps.outbox.of_turn(delivery_id):
             if row.state == "sent":
                 return row

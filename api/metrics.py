@@ -28,11 +28,36 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.openai_requests = Counter(
+            "portico_openai_requests_total",
+            "Requests at the OpenAI-compatible door by status; a stream counts as it began",
+            ["path", "status"],
+            registry=self.registry,
+        )
         self._models = _ModelGauges(self.registry)
+        self.tools = Gauge(
+            "portico_tools",
+            "Tools that are there, by whether they can run now",
+            ["state"],
+            registry=self.registry,
+        )
+        self.tool_problems = Gauge(
+            "portico_tool_problems",
+            "Files and servers that should give tools and do not",
+            registry=self.registry,
+        )
 
-    def show_models(self, health: Mapping[str, RouteState], usage: Sequence[UsageRow]) -> None:
-        """What the database knows of language models, of all processes together."""
-        self._models.show(health, usage)
+    def show_models(
+        self, health: Mapping[str, RouteState], usage: Sequence[UsageRow], waiting: Mapping[str, int]
+    ) -> None:
+        """What the database knows of language models, of all processes together; and who waits here."""
+        self._models.show(health, usage, waiting)
+
+    def show_tools(self, unavailable: Sequence[str], problems: Sequence[str]) -> None:
+        """What the worker published; `unavailable` has one entry a tool, empty where it can run."""
+        for state in ("ready", "unavailable"):
+            self.tools.labels(state).set(sum(bool(why) == (state == "unavailable") for why in unavailable))
+        self.tool_problems.set(len(problems))
 
     def exposition(self) -> bytes:
         return generate_latest(self.registry)
@@ -48,11 +73,16 @@ class _ModelGauges:
         self._failing = gauge("route_failing", "Failures of a route since its last answer")
         self._answers = gauge("answers_today", "Answers of a route today")
         self._tokens = gauge("tokens_today", "Tokens of a route today", "direction")
+        self._waiting = gauge("door_waiting", "Programs that wait for a place of a model at the door")
         self._cost = gauge("cost_today", "What a route cost today, in the currency of the settings")
 
-    def show(self, health: Mapping[str, RouteState], usage: Sequence[UsageRow]) -> None:
-        for gauge in (self._failing, self._answers, self._tokens, self._cost):
+    def show(
+        self, health: Mapping[str, RouteState], usage: Sequence[UsageRow], waiting: Mapping[str, int]
+    ) -> None:
+        for gauge in (self._failing, self._answers, self._tokens, self._cost, self._waiting):
             gauge.clear()
+        for route, count in waiting.items():
+            self._waiting.labels(route).set(count)
         for route, state in health.items():
             self._failing.labels(route).set(state.failing)
         for row in usage:

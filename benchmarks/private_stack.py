@@ -62,8 +62,17 @@ rate_per_chat_per_s = 0
         return content
 
     @property
+    def url(self) -> str:
+        return f"http://{self.parts['api']['address']}"
+
+    @property
     def webhook(self) -> str:
-        return f"http://{self.parts['api']['address']}/webhooks/telegram"
+        return f"{self.url}/webhooks/telegram"
+
+    @property
+    def key(self) -> str:
+        """The owner's."""
+        return (self.home / "cli.key").read_text().strip()
 
     def pids(self) -> set[int]:
         """The supervisor and everything below it."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import aiohttp
 
-from benchmarks import resources, turns
+from benchmarks import resources, tools, turns
 from benchmarks.figures import Figures, table
 from benchmarks.floor import FloorLoad, connect_here
 from benchmarks.picture import draw
@@ -53,11 +53,14 @@ async def _load(
     ):
         platform = Platform(session, stack.webhook, bot)
         await turns.warm_up(platform, floor)
+        caller = tools.Caller(session, stack.url, stack.key)
+        await tools.warm_up(caller)
         for number in range(repeats):
             print(f"run {number + 1} of {repeats} …", flush=True)
             await turns.alone(platform, floor, figures, turns=100)
             await turns.acks(platform, figures, turns=200)
             await turns.at_once(platform, floor, figures, seconds=seconds)
+            await tools.alone(caller, floor, figures, calls=100)
         print(f"one conversation grows to {old} turns …", flush=True)
         return await turns.age(platform, figures, chat=7, turns=old) if old else []
 

@@ -34,6 +34,11 @@ class Caller:
         return time.perf_counter() - started
 
 
+async def warm_up(caller: Caller) -> None:
+    for _ in range(WARM_UP):
+        await caller.call()
+
+
 async def alone(caller: Caller, floor: FloorLoad, figures: Figures, *, calls: int) -> None:
     """One at a time, floor and tool in turn, so that a drift of the machine meets both."""
     floor_s, tool_s = [], []
@@ -48,12 +53,11 @@ async def alone(caller: Caller, floor: FloorLoad, figures: Figures, *, calls: in
 async def measure(stack: PrivateStack, figures: Figures, *, repeats: int, calls: int) -> None:
     """On a stack that runs, whose home is `PORTICO_HOME`."""
     client = await connect_here()
-    url, key = f"http://{stack.parts['api']['address']}", (stack.home / "cli.key").read_text().strip()
     async with aiohttp.ClientSession() as session, FloorLoad(client, str(stack.home)) as floor:
-        caller = Caller(session, url, key)
+        caller = Caller(session, stack.url, stack.key)
+        await warm_up(caller)
         for _ in range(WARM_UP):
             await floor.turn("floor-tools")
-            await caller.call()
         for _ in range(repeats):
             await alone(caller, floor, figures, calls=calls)
 

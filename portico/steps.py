@@ -253,7 +253,8 @@ class ToolRunInput(Contract):
     language: str = "en"
     report_to: str = ""
     split_queues: bool = False
-    approval_s: float = 24 * 3600
+    approval_s: float = 30 * 24 * 3600
+    """A yes is waited for at most so long; the settings may say less."""
     door: str = ""
     """Where it came in: chat, rest, grpc, mcp, cli."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from sandbox.http import JSON_LIMIT
+from sandbox.http import JSON_LIMIT, json_object
 from sandbox.link import GuestError
 from sandbox.record import Sandbox
 
@@ -72,12 +72,9 @@ async def only_message(request: Request) -> Message:
 
 def parsed(body: bytes) -> Message:
     try:
-        message = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        raise RpcError("invalid_argument", "the message is not JSON") from None
-    if not isinstance(message, dict):
-        raise RpcError("invalid_argument", "the message is not a JSON object")
-    return message
+        return json_object(body or b"{}")
+    except ValueError as error:
+        raise RpcError("invalid_argument", f"the message is {error}") from None
 
 
 def unary(

@@ -84,11 +84,21 @@ async def read_json(request: Request) -> dict[str, Any]:
 
 def parse_object(body: bytes) -> dict[str, Any]:
     try:
+        return json_object(body)
+    except ValueError as error:
+        raise Refused(400, f"the body is {error}") from None
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """ValueError for what is none, or holds half a character, which nothing could be answered with."""
+    try:
         value = json.loads(body)
+        if b"\\u" in body:
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        raise Refused(400, "the body is not JSON") from None
+        raise ValueError("not JSON") from None
     if not isinstance(value, dict):
-        raise Refused(400, "the body is not a JSON object")
+        raise ValueError("not a JSON object")
     return value
 
 

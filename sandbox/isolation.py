@@ -227,6 +227,7 @@ def _fix(system: Path) -> str:
         file = system / name
         if os.geteuid() != 0 and file.exists() and file.read_text().strip() == said:
             return f"User namespaces are forbidden here: `sudo sysctl {command}` allows them, or start it as root"
+    fix = "It must run as root, or as a user who may make user namespaces (not in a chroot)"
     if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
-        return "In a container it needs `--security-opt seccomp=infra/docker/seccomp.json`"
-    return "It must run as root, or as a user who may make user namespaces (not in a chroot)"
+        fix += "; in a container it needs `--security-opt seccomp=infra/docker/seccomp.json`"
+    return fix

@@ -34,16 +34,20 @@ class InlineSource:
 
     async def execute(self, spec: ToolSpec, call: ToolCall, run: RunningTool) -> JsonValue:
         arguments = spec.validate(dict(call.invocation.parameters))
+        kept: list[tuple[str, bytes, str]] = []
         if spec.context_parameter:
             arguments[spec.context_parameter] = ToolContext(
                 invocation_id=call.invocation_id,
                 person=Person(call.actor.id, call.actor.role),
                 language=call.language,
                 report=run.progress,
+                keep=lambda *file: kept.append(file),
             )
         assert spec.function is not None
         output = spec.function(**arguments)
         output = await output if spec.is_async else output
+        for file in kept:
+            await run.artifact(*file)
         written: JsonValue = from_json(to_json(output))
         return written
 

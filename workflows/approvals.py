@@ -42,6 +42,7 @@ class Approvals:
             tool_name=waiting.tool_name,
             expires_at=waiting.expires_at,
             self_approval=waiting.self_approval,
+            asked_at=workflow.now().timestamp(),
         )
         self._open.approvals[approval.code] = approval
         await self._desk.within_boundary(
@@ -56,15 +57,16 @@ class Approvals:
             return await self._answer_elsewhere(turn_id, message, actor, word)
         if isinstance(found, str):
             return replies.text(f"approval_{found}", language)
-        if found.expires_at and workflow.now().timestamp() >= found.expires_at:
-            self._open.settle(found, "ended")
+        now = workflow.now().timestamp()
+        if found.expires_at and now >= found.expires_at:
+            self._open.settle(found, "ended", now=now)
             return replies.text("approval_ended", language)
         decided_by = await self._may(turn_id, message, actor, word, found)
         if decided_by is None:
             return replies.text("approval_not_yours", language)
         if found.code not in self._open.approvals:  # somebody else was quicker
             return await self.answer(turn_id, message, actor, word)
-        self._open.settle(found, "approved" if word.approved else "denied")
+        self._open.settle(found, "approved" if word.approved else "denied", now=now)
         return await self._tell(found.invocation_id, actor, word, decided_by, found.tool_name, language)
 
     def _found(self, code: str) -> OpenApproval | str | None:

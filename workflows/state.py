@@ -87,6 +87,7 @@ class OpenApproval(Contract):
     tool_name: str
     expires_at: float
     self_approval: bool = False
+    asked_at: float = 0
 
 
 class SettledApproval(Contract):
@@ -143,12 +144,23 @@ class Open:
             turns=state.turns,
         )
 
-    def settle(self, approval: OpenApproval, how: str) -> None:
-        """The approval is over; whoever answers it later is told how."""
+    def settle(self, approval: OpenApproval, how: str, *, now: float) -> None:
+        """The approval is over; whoever answers it later is told how. A model's time does not count meanwhile."""
         self.approvals.pop(approval.code, None)
+        self._give_back_time(approval, now)
         self.settled.append(
             SettledApproval(code=approval.code, invocation_id=approval.invocation_id, how=how)
         )
+
+    def _give_back_time(self, approval: OpenApproval, now: float) -> None:
+        tool = self.tools.get(approval.invocation_id)
+        opened = self.plans.get(tool.turn_id) if tool else None
+        if opened is None or opened.turn.plan is None or not approval.asked_at:
+            return
+        until = opened.turn.plan.until + now - approval.asked_at
+        plan = opened.turn.plan.model_copy(update={"until": until})
+        turn = opened.turn.model_copy(update={"plan": plan})
+        self.plans[turn.turn_id] = opened.model_copy(update={"turn": turn})
 
     def carried(self) -> dict[str, Any]:
         """The fields of the state that are this."""

@@ -145,7 +145,7 @@ class ToolRun:
         try:
             await workflow.wait_condition(
                 lambda: self._answer is not None,
-                timeout=timedelta(seconds=first.approval_s or given.approval_s),
+                timeout=timedelta(seconds=_patience_s(given, first)),
             )
         except TimeoutError:
             return _denied(given, first, "approval_expired", "nobody agreed in time")
@@ -246,6 +246,11 @@ class ToolRun:
         )
 
 
+def _patience_s(given: ToolRunInput, answer: ToolAnswer) -> float:
+    """How long a yes is waited for: what the settings say, unless who started it waits less."""
+    return min(answer.approval_s or given.approval_s, given.approval_s)
+
+
 def _waiting(given: ToolRunInput, answer: ToolAnswer, *, now: float) -> ToolWaiting:
     parameters = json.dumps(given.invocation.parameters, ensure_ascii=False, indent=1, sort_keys=True)
     return ToolWaiting(
@@ -254,7 +259,7 @@ def _waiting(given: ToolRunInput, answer: ToolAnswer, *, now: float) -> ToolWait
         tool_name=given.invocation.tool_name,
         parameters_shown=parameters if len(parameters) <= SHOWN else parameters[:SHOWN] + " …",
         params_hash=answer.params_hash,
-        expires_at=now + (answer.approval_s or given.approval_s),
+        expires_at=now + _patience_s(given, answer),
         self_approval=answer.decision.obliges("self_approval"),
         effects=answer.effects,
         risk=answer.risk,

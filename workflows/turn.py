@@ -93,7 +93,7 @@ class Turns:
 
     def _end_approvals(self, invocation_id: str) -> None:
         for approval in [one for one in self._open.approvals.values() if one.invocation_id == invocation_id]:
-            self._open.settle(approval, "ended")
+            self._open.settle(approval, "ended", now=workflow.now().timestamp())
 
     async def _returned(self, tool: OpenTool, outcome: ToolOutcome) -> None:
         plan = self._writing.came_back(tool, outcome)

@@ -24,6 +24,7 @@ START = Path(__file__).with_name("chromium.sh")
 UID = 60_901
 """Belongs to nobody: outside of what systems give to people and services."""
 PROFILE = f"{HIDDEN}browser.state"
+LISTED = " (the owner lists them in [tools] sites)"
 LARGEST_PROFILE = 5 * 1024 * 1024
 STEP_MS = 15_000
 PAGE_MS = 45_000
@@ -58,7 +59,7 @@ async def opened(context: ToolContext) -> AsyncIterator[Any]:
     if why := missing():
         raise ToolFailed(why)
     if not context.proxy_url:
-        raise ToolFailed("no site is allowed: the owner lists them in [tools] sites")
+        raise ToolFailed(f"no site may be opened{LISTED}")
     context.progress("starting the browser")
     folder = _folder(context.scratch)
     try:

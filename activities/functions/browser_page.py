@@ -6,6 +6,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from activities.functions.browser_chromium import LISTED
 from portico.tool import AskAgain, ToolContext, ToolFailed
 
 MOST_FIELDS = 60
@@ -48,7 +49,7 @@ async def go(context: ToolContext, page: Any, url: str) -> Any:
 async def refuse(response: Any) -> None:
     """Over plain HTTP the proxy's refusal looks like a page."""
     if response is not None and (await response.all_headers()).get("portico-egress") == "refused":
-        raise ToolFailed((await response.text()).strip()[:300])
+        raise ToolFailed(f"{(await response.text()).strip()[:250]}{LISTED}")
 
 
 async def settle(page: Any) -> None:
@@ -125,7 +126,7 @@ async def _find(page: Any, action: str, target: str) -> Any:
 
 def _why(message: str) -> str:
     if "ERR_TUNNEL_CONNECTION_FAILED" in message or "ERR_PROXY" in message:
-        return "it is not among the sites that may be opened, or cannot be reached"
+        return f"it is not among the sites that may be opened, or cannot be reached{LISTED}"
     if "Download is starting" in message or "ERR_ABORTED" in message:
         return "it is a file, not a page; browser_download fetches it"
     if "imeout" in message:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # loaded with the first request
     import httpx2
 
 MOST_REDIRECTS = 5
+LISTED = " (the owner lists them in [tools] hosts)"
 LONGEST_TEXT = 50_000
 LONGEST_BODY = 50 * 1024 * 1024
 LONGEST_SENT = 1024 * 1024
@@ -104,7 +105,7 @@ def _ask(context: ToolContext, asked: _Asked) -> dict[str, Any]:
     import httpx2
 
     if not context.proxy_url:
-        raise ToolFailed("no host is allowed: the owner lists them in [tools] hosts")
+        raise ToolFailed(f"no host may be reached{LISTED}")
     limit = time.monotonic() + WHOLE_S
     with (
         httpx2.Client(proxy=context.proxy_url, trust_env=False, timeout=TIMEOUT_S) as client,
@@ -133,8 +134,9 @@ def _told_plainly() -> Iterator[None]:
     except httpx2.TimeoutException:
         raise ToolFailed("the host did not answer in time") from None
     except httpx2.ProxyError as error:
-        words = "is not among the hosts that may be reached" if "403" in str(error) else "cannot be reached"
-        raise ToolFailed(f"the host {words}") from None
+        if "403" in str(error):
+            raise ToolFailed(f"the host is not among the hosts that may be reached{LISTED}") from None
+        raise ToolFailed("the host cannot be reached") from None
     except httpx2.HTTPError as error:
         raise ToolFailed(f"the exchange with the host failed ({type(error).__name__})") from None
     except (httpx2.InvalidURL, UnicodeError):
@@ -151,7 +153,7 @@ def _split(url: str) -> SplitResult:
 def _raise_if_refused(answer: httpx2.Response) -> None:
     """Over plain HTTP the refusal of the proxy is the answer; its mark tells it from one of the host."""
     if answer.headers.get("portico-egress") == "refused":
-        raise ToolFailed(answer.read().decode(errors="replace").strip()[:300])
+        raise ToolFailed(f"{answer.read().decode(errors='replace').strip()[:250]}{LISTED}")
 
 
 def _redirect(asked: _Asked, answer: httpx2.Response) -> _Asked | None:

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api.body import AttachmentsRoute, Handler
+from api.deps import app_deps
 from portico.errors import (
     BadInput,
     Busy,
@@ -82,7 +83,13 @@ class OpenAiRoute(AttachmentsRoute):
                 body = _body(str(error.detail), "invalid_request_error", "invalid_request", None)
                 return _answer(error.status_code, body)
 
-        return translated
+        async def counted(request: Request) -> Response:
+            answer = await translated(request)
+            metrics = app_deps(request).metrics
+            metrics.openai_requests.labels(self.path, str(answer.status_code)).inc()
+            return answer
+
+        return counted
 
 
 class Unsupported(BadInput):

@@ -110,7 +110,7 @@ function picture(part) {
 export function progressLine() {
   const text = make("span", { class: "doing" });
   const bar = make("progress", { max: "1", "aria-label": word("progress") });
-  const node = make("article", { class: "line reply working", role: "status" }, make("div", { class: "bubble" }, text, bar));
+  const node = make("article", { class: "line reply draft working", role: "status" }, make("div", { class: "bubble" }, text, bar));
   node.show = ({ tool, text: said, fraction }) => {
     text.textContent = [tool, said || word("progress")].filter(Boolean).join(": ");
     if (typeof fraction === "number") bar.value = fraction;

@@ -17,6 +17,7 @@ from portico.cli.models_language import (
     remove_model,
     unload_model,
 )
+from portico.cli.models_release import release
 from portico.cli.models_usage import usage
 from portico.cli.output import print_json, print_table
 from portico.clients.model_choice import adopt, put_route
@@ -33,6 +34,7 @@ app.command("eval")(evaluate)
 app.command("train-intents")(train_intents)
 app.command("rollback")(rollback)
 app.command("usage")(usage)
+app.command("release")(release)
 app.command("pull")(pull_model)
 app.command("load")(load_model)
 app.command("unload")(unload_model)

@@ -56,7 +56,8 @@ def status(as_json: Json = False) -> None:
             where = part.reason or f"{part.address or '':22} {pid:16} {memory}"
             typer.echo(f"{part.part:9} {part.state:9} {where}".rstrip())
         supervisor = f"process {found.supervisor}" if found.supervisor else "stopped"
-        typer.echo(f"supervisor {supervisor}, home {found.home}")
+        grpc = f", gRPC at {found.grpc}" if found.grpc else ""
+        typer.echo(f"supervisor {supervisor}, home {found.home}{grpc}")
     raise typer.Exit(0 if found.ready else 1)
 
 

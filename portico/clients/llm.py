@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Bill", "Delta", "Messages", "ModelCall", "ModelRoutes", "OfferedTool"]
 
+MOST_WAITING = 48
+"""For all routes together: each holds a slot of its worker, and deliveries need some of the 100."""
+
 log = logger("llm")
 
 
@@ -159,8 +162,20 @@ class ModelRoutes:
             return nullcontext()
         key = (name, concurrency, queue)
         if key not in self._places:
-            self._places[key] = RoutePlaces(self._locks, name, places=concurrency, queue=queue)
+            self._places[key] = RoutePlaces(
+                self._locks, name, places=concurrency, queue=queue, full=self._too_many_wait
+            )
         return self._places[key].place()
+
+    def _too_many_wait(self) -> bool:
+        return sum(self.waiting().values()) >= MOST_WAITING
+
+    def waiting(self) -> dict[str, int]:
+        """How many wait for a place of each model in this process."""
+        counts: dict[str, int] = {}
+        for (name, *_), line in self._places.items():
+            counts[name] = counts.get(name, 0) + line.waiting
+        return counts
 
     async def _failed(self, name: str, error: PorticoError) -> None:
         """What is the request's own fault, or only a matter of waiting, says nothing about the route."""

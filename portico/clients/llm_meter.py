@@ -14,6 +14,8 @@ BROKEN_OFF = "broken_off"
 
 BYTES_A_TOKEN = 4
 """English words and code come to about four bytes a token, a Chinese character (three bytes) to a little less."""
+MOST_TOKENS = 1_000_000_000
+"""A count over this is none."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Meter:
 
     def tokens(self) -> Tokens:
         counted = self.last.input_tokens, self.last.output_tokens
-        given = [count if isinstance(count, int) and count >= 0 else None for count in counted]
+        given = [count if isinstance(count, int) and 0 <= count < MOST_TOKENS else None for count in counted]
         read, written = given
         return Tokens(
             input=reckoned(self._asked_bytes()) if read is None else read,

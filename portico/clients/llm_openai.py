@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from portico.clients.characters import WholeCharacters, mended
 from portico.clients.llm_types import Delta, Messages, ModelCall, OfferedTool
 from portico.clients.thinking import AnswerOnly
 from portico.egress import Network, client
@@ -80,6 +81,7 @@ class OpenAiAnswer:
         self._client = openai
         self._extra = dict(extra or {})
         self._stream: Any = None
+        self._characters = WholeCharacters()
         self._only_answer = AnswerOnly()
         self._calls = _Calls()
         self._finish = ""
@@ -166,17 +168,18 @@ class OpenAiAnswer:
             return "", False
         delta = getattr(choices[0], "delta", None)
         self._finish = getattr(choices[0], "finish_reason", None) or self._finish
-        text = getattr(delta, "content", None) or ""
+        text = self._characters.feed(getattr(delta, "content", None) or "")
         thinks = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
         called = self._calls.feed(getattr(delta, "tool_calls", None))
         return self._only_answer.feed(text), bool(text or thinks or called)
 
     def _last(self) -> Delta:
+        rest = self._only_answer.feed(self._characters.rest()) + self._only_answer.rest()
         return Delta(
-            self._only_answer.rest(),
+            rest,
             input_tokens=getattr(self._usage, "prompt_tokens", None),
             output_tokens=getattr(self._usage, "completion_tokens", None),
-            finish=self._finish,
+            finish=mended(str(self._finish)),
             # A call that our time limit cut in two is none.
             calls=() if self._finish == "time_limit" else self._calls.whole(),
         )
@@ -217,7 +220,7 @@ class _Calls:
 
     def whole(self) -> tuple[ModelCall, ...]:
         return tuple(
-            ModelCall(id=call.id or f"call_{number}", name=call.name, arguments=call.arguments)
+            ModelCall(mended(call.id) or f"call_{number}", mended(call.name), mended(call.arguments))
             for number, call in enumerate(self._calls)
         )
 

@@ -32,6 +32,9 @@ class Route:
 
 def routes_of(settings: Settings, secret: Callable[[str], str]) -> dict[str, Route]:
     """Raises `Misconfigured` for what cannot work."""
+    for intent, route in settings.models.intents.items():
+        if route not in settings.llm.routes:
+            log.warning("llm.intent_without_route", intent=intent, route=route)
     return {name: _route(name, route, secret) for name, route in settings.llm.routes.items()}
 
 

@@ -34,12 +34,15 @@ class RoutePlaces:
         *,
         places: int,
         queue: int,
+        full: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`full`: whether too many wait already, for this and other routes together."""
         self.waiting = 0
         self.held = 0
         self._route = route
         self._queue = queue
+        self._full = full
         self._clock = clock
         self._head = asyncio.Lock()
         self._let_others_until = 0.0
@@ -69,7 +72,7 @@ class RoutePlaces:
                         return place
                 finally:
                     os.close(turnstile)
-        if self.waiting >= self._queue:
+        if self.waiting >= self._queue or self._full():
             raise Busy(f"model route {self._route}", "too many wait for it", retry_after_s=COME_AGAIN_S)
         self.waiting += 1
         try:

@@ -36,6 +36,8 @@ class StackStatus:
     home: str
     supervisor: int | None
     parts: tuple[PartStatus, ...]
+    grpc: str | None = None
+    """Where the api's other door is."""
 
     @property
     def ready(self) -> bool:
@@ -56,7 +58,9 @@ def read_status(home: Home, settings: Settings) -> StackStatus:
         return await asyncio.gather(*(_ask(part, context) for part in PARTS))
 
     parts = asyncio.run(ask_all())
-    return StackStatus(str(home.root), SupervisorLock(home).holder(), tuple(parts))
+    return StackStatus(
+        str(home.root), SupervisorLock(home).holder(), tuple(parts), grpc=registry.address("api-grpc")
+    )
 
 
 async def _ask(part: Part, context: Context) -> PartStatus:

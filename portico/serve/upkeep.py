@@ -49,6 +49,13 @@ async def _prune_payloads(deps: Deps) -> None:
         await deps.blobs.prune(time.time() - (retention_days + SPARE_DAYS) * DAY_S)
 
 
+async def _prune_artifacts(deps: Deps) -> None:
+    """What runs kept goes with their histories."""
+    before = time.time() - (deps.settings.temporal.retention_days + SPARE_DAYS) * DAY_S
+    while await deps.artifacts.prune(before):
+        log.info("upkeep.artifacts_pruned")
+
+
 async def prune_for_ever(deps: Deps) -> None:
     """Forget keys that are older than any platform repeats, idle rates and old large payloads."""
     await asyncio.sleep(FIRST_PRUNE_S)
@@ -57,6 +64,7 @@ async def prune_for_ever(deps: Deps) -> None:
             await deps.inbox.prune(time.time() - deps.settings.limits.inbox_days * DAY_S)
             await deps.outbox.forget_idle_rates(now=time.time())
             await _prune_payloads(deps)
+            await _prune_artifacts(deps)
         except Unavailable as error:
             log.warning("upkeep.later", why=error.message)
         await asyncio.sleep(PRUNE_EVERY_S)

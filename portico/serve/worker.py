@@ -74,7 +74,7 @@ def activities(deps: Deps) -> list[Callable[..., Any]]:
     tools = ToolSteps(
         deps.catalog,
         keep_artifact=deps.artifacts.keep,
-        keep_output=deps.blobs.put,
+        keep_output=deps.artifacts.keep_output,
         publish=deps.live.publish,
         default_timeout_s=deps.settings.tools.timeout_s,
     )

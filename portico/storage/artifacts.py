@@ -12,12 +12,13 @@ from portico.errors import BadInput, NotFound, TooLarge
 from portico.storage.blobs import BlobStore
 from portico.storage.connection import Connection
 from portico.storage.database import Database
-from portico.storage.statements import put
 from portico.storage.values import Sought
 from portico.tools.paths import clean_path
 
 LARGEST_BYTES = 100 << 20
 MOST_ARTIFACTS = 64
+OUTPUT = "/output"
+"""Not a name that `artifact_name` gives."""
 _COLUMNS = (
     *("invocation_id", "name", "person_id", "media_type", "size_bytes", "blob_key", "sha256", "created_at"),
 )
@@ -43,31 +44,41 @@ class Artifacts:
     ) -> Artifact:
         """Store it; the last one of a name counts. Raises `BadInput`, `TooLarge` or `Unavailable`."""
         name = artifact_name(name)
+        await self._put(invocation_id, name, data, media_type[:255], person_id)
+        return Artifact(
+            name=name,
+            media_type=media_type[:255],
+            size_bytes=len(data),
+            url=f"/v1/invocations/{quote(invocation_id)}/artifacts/{quote(name)}",
+        )
+
+    async def keep_output(self, invocation_id: str, data: bytes, *, person_id: str) -> BlobRef:
+        """An output that is too large for a payload: kept as long, under a name that no artifact can have."""
+        return await self._put(invocation_id, OUTPUT, data, "application/json", person_id)
+
+    async def _put(
+        self, invocation_id: str, name: str, data: bytes, media_type: str, person_id: str
+    ) -> BlobRef:
         if len(data) > LARGEST_BYTES:
             raise TooLarge(f"the artifact {name}", limit_bytes=LARGEST_BYTES)
         blob = await self._blobs.put(data)
-        values = (
-            invocation_id,
-            Sought(name),
-            person_id,
-            media_type[:255],
-            len(data),
-            blob.key,
-            blob.sha256,
-            time.time(),
-        )
+        values = (invocation_id, name, person_id, media_type, len(data), blob.key, blob.sha256, time.time())
 
         def work(connection: Connection) -> str | None:
             old = connection.execute(
-                "SELECT blob_key FROM artifacts WHERE invocation_id = ? AND name = ?",
-                (invocation_id, Sought(name)),
+                "SELECT blob_key FROM artifacts WHERE invocation_id = ? AND name = ?", (invocation_id, name)
             ).fetchone()
             count = connection.execute(
                 "SELECT count(*) AS n FROM artifacts WHERE invocation_id = ?", (invocation_id,)
             ).fetchone()["n"]
-            if old is None and count >= MOST_ARTIFACTS:
+            if old is None and count >= MOST_ARTIFACTS and name != OUTPUT:
                 raise BadInput(f"a run keeps at most {MOST_ARTIFACTS} artifacts")
-            connection.execute(put("artifacts", _COLUMNS, key=("invocation_id", "name")), values)
+            connection.execute(
+                "INSERT OR REPLACE INTO artifacts "
+                "(invocation_id, name, person_id, media_type, size_bytes, blob_key, sha256, created_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                values,
+            )
             return str(old["blob_key"]) if old is not None else None
 
         try:
@@ -77,15 +88,12 @@ class Artifacts:
             raise
         if old is not None:
             await self._blobs.delete(BlobRef(key=old, size_bytes=0))
-        return Artifact(
-            name=name,
-            media_type=media_type[:255],
-            size_bytes=len(data),
-            url=f"/v1/invocations/{quote(invocation_id)}/artifacts/{quote(name)}",
-        )
+        return blob
 
     async def find(self, invocation_id: str, name: str) -> KeptArtifact:
         """Raises `NotFound`."""
+        if name == OUTPUT:
+            raise NotFound("the artifact")
 
         def work(connection: Connection) -> Any:
             return connection.execute(

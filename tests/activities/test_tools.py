@@ -54,7 +54,7 @@ class Kept:
         self.files[f"{run}/{name}"] = (person_id, data, media_type)
         return Artifact(name=name, media_type=media_type, size_bytes=len(data), url=f"/{name}")
 
-    async def put(self, content: bytes) -> BlobRef:
+    async def keep_output(self, run: str, content: bytes, *, person_id: str) -> BlobRef:
         key = f"blob{len(self.outputs)}"
         self.outputs[key] = content
         return BlobRef(key=key, size_bytes=len(content))
@@ -97,7 +97,7 @@ class Bench:
         self.steps = ToolSteps(
             self.catalog,
             keep_artifact=self.kept.keep,
-            keep_output=self.kept.put,
+            keep_output=self.kept.keep_output,
             publish=self.kept.publish,
         )
 

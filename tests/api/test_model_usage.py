@@ -5,9 +5,6 @@ One whole stack outside of local mode, with three scripted model servers: at hom
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -215,15 +212,23 @@ def test_people_see_their_own_costs_only(hybrid: Hybrid) -> None:
         assert stranger.get("/v1/models/usage").status_code == 401
 
 
-def test_the_command_shows_them(hybrid: Hybrid, owner: httpx2.Client) -> None:
-    environment = {**os.environ, "PORTICO_HOME": str(hybrid.edge.running.home.root)}
-    done = subprocess.run(
-        [sys.executable, "-m", "portico.cli.main", "models", "usage"],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "EUR" in done.stdout
-    assert " home " in done.stdout
+def test_the_commands_release_a_conversation_and_show_what_it_cost(
+    hybrid: Hybrid, owner: httpx2.Client
+) -> None:
+    running = hybrid.edge.running
+    assert "is shareable" in running.run("models", "release", "by-command").stdout
+    hybrid.cloud.say("Released.")
+    assert hybrid.ask(owner, "by-command") == "Released."
+    assert "is local" in running.run("models", "release", "by-command", "--take-back").stdout
+    hybrid.home.say("Taken back.")
+    assert hybrid.ask(owner, "by-command") == "Taken back."
+    shown = running.run("models", "usage")
+    assert shown.returncode == 0, shown.stderr
+    assert "EUR" in shown.stdout
+    assert "  home " in shown.stdout
+    refused = running.run("models", "release", "no such name")
+    assert refused.returncode == 1
+    assert "1 to 64 letters" in refused.stderr + refused.stdout
 
 
 # --- health ------------------------------------------------------------------------------------------

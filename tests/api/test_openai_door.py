@@ -10,7 +10,9 @@ import base64
 import http.client
 import json
 import math
+import os
 import re
+import signal
 import socket
 import struct
 import time
@@ -610,6 +612,18 @@ def test_a_killed_edge_lets_go_of_the_model_and_of_its_place(door: Door, client:
     assert answer.choices[0].message.content == "Free again."
 
 
+def test_what_happens_at_the_door_is_counted(door: Door, client: openai.OpenAI) -> None:
+    client.chat.completions.create(model="main", messages=ASK)
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model="bakup", messages=ASK)
+    with door.edge.person() as owner:
+        metrics = owner.get("/metrics").text
+    for status_code in (200, 404):
+        line = f'portico_openai_requests_total{{path="/v1/chat/completions",status="{status_code}"}}'
+        assert line in metrics
+    assert 'portico_model_door_waiting{route="main"} 0.0' in metrics
+
+
 def test_many_programs_at_once_all_get_their_own_answer(door: Door) -> None:
     async def ask(client: openai.AsyncOpenAI, number: int) -> bool:
         text = f"number {number}"
@@ -629,3 +643,31 @@ def test_many_programs_at_once_all_get_their_own_answer(door: Door) -> None:
             return await asyncio.gather(*(ask(client, number) for number in range(80)))
 
     assert all(asyncio.run(all_of_them()))
+
+
+def test_without_policy_nothing_is_asked(door: Door, client: openai.OpenAI) -> None:
+    asked = len(door.main.asked)
+    opa = door.edge.running.pid("opa")
+    os.kill(opa, signal.SIGSTOP)
+    try:
+        for model in ("main", "auto"):
+            with pytest.raises(openai.InternalServerError, match="OPA") as raised:
+                client.chat.completions.create(model=model, messages=ASK)
+            assert raised.value.status_code == 503
+            assert raised.value.response.headers["retry-after"]
+    finally:
+        os.kill(opa, signal.SIGCONT)
+    assert len(door.main.asked) == asked
+    again = client.with_options(max_retries=5).chat.completions.create(model="main", messages=ASK)
+    assert again.model == "main"
+
+
+def test_a_killed_encoder_is_away_and_comes_back(door: Door, client: openai.OpenAI) -> None:
+    assert client.embeddings.create(model="text_encoder", input="before")
+    door.edge.running.kill("triton")
+    with pytest.raises(openai.InternalServerError) as raised:
+        client.embeddings.create(model="text_encoder", input="meanwhile")
+    assert raised.value.status_code == 503
+    door.edge.running.wait_ready("triton")
+    again = client.with_options(max_retries=8).embeddings.create(model="text_encoder", input="after")
+    assert len(again.data[0].embedding) == 384

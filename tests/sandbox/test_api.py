@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from e2b import SandboxQuery
 from e2b.exceptions import AuthenticationException, RateLimitException, SandboxNotFoundException
 from e2b_code_interpreter import Sandbox
 
+from tests.sandbox.attempts import tried
 from tests.sandbox.conftest import MakeService, Service, start_service
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -55,6 +58,7 @@ def test_an_unknown_template_is_refused(service: Service) -> None:
         Sandbox.create(template="nothing", **service.options)
 
 
+@tried("use the tokens of another sandbox", "tokens of its own for each")
 @pytest.mark.parametrize(
     "method,path", [("POST", "/execute"), ("GET", "/contexts"), ("POST", "/filesystem.Filesystem/Stat")]
 )
@@ -104,6 +108,7 @@ def test_memory_in_use_is_told(service: Service) -> None:
     sandbox.kill()
 
 
+@tried("make sandboxes without end", "a limit of sandboxes")
 def test_too_many_are_refused_and_nothing_outlives_the_service(
     make_service: MakeService, tmp_path: Path
 ) -> None:
@@ -123,6 +128,36 @@ def test_too_many_are_refused_and_nothing_outlives_the_service(
     assert not list(Path("/sys/fs/cgroup").glob(f"**/portico-sandbox-{sandbox.sandbox_id}"))
     with pytest.raises(SandboxNotFoundException):
         Sandbox.connect(sandbox.sandbox_id, **again.options)
+
+
+@tried(
+    "outlive a service that was killed", "each sandbox dies with its parent, the next start removes the rest"
+)
+def test_a_service_killed_in_the_middle_of_a_cell_leaves_nothing(
+    make_service: MakeService, tmp_path: Path
+) -> None:
+    service = make_service("--warm", "0")
+    sandbox = Sandbox.create(**service.options)
+    told: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            sandbox.run_code("import time; print('begun', flush=True); time.sleep(60)", on_stdout=begun.put)
+        except Exception as error:  # noqa: BLE001 - in which of its ways the SDK says that nobody answers any more
+            told.append(error)
+
+    begun: queue.Queue[object] = queue.Queue()
+    cell = threading.Thread(target=run)
+    cell.start()
+    begun.get(timeout=20)
+    service.process.kill()
+    service.process.wait()
+    cell.join(20)
+    assert told
+
+    again = make_service("--warm", "0")
+    assert not _processes_naming(sandbox.sandbox_id)
+    assert Sandbox.create(**again.options).run_code("6 * 7").text == "42"
 
 
 def test_without_isolation_the_service_ends_with_the_reason(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from e2b import FileNotFoundException, InvalidArgumentException
 from e2b_code_interpreter import Sandbox
 
+from tests.sandbox.attempts import tried
 from tests.sandbox.conftest import Service
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -29,6 +30,7 @@ def test_what_is_not_there_is_not_found(sandbox: Sandbox) -> None:
     assert not sandbox.files.exists("nothing/here")
 
 
+@tried("have the service read a device", "only regular files are read")
 @pytest.mark.parametrize("path", ["/dev/zero", "/proc/self/mem", "/home/user", "a\0b"])
 def test_what_is_no_file_is_not_read(sandbox: Sandbox, path: str) -> None:
     with pytest.raises(
@@ -61,6 +63,10 @@ def test_folders_are_made_listed_moved_and_removed(sandbox: Sandbox) -> None:
     assert not sandbox.files.exists("box")
 
 
+@tried(
+    "use a signed address for another file, the other way or later",
+    "a signature over path, operation and time",
+)
 def test_a_signed_address_opens_one_file_one_way(sandbox: Sandbox) -> None:
     sandbox.files.write("signed.txt", "for you")
     address = sandbox.download_url("signed.txt", use_signature_expiration=60)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sandbox.allowed import Allowed, Rule, asked_for, is_public
 from sandbox.proxy import Turned, pinned
+from tests.sandbox.attempts import tried
 from tests.sandbox.conftest import Service, start_service, stop_service
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -86,6 +87,7 @@ def test_nothing_is_open_unless_asked_for(open_service: Service, site: int, aske
         closed.kill()
 
 
+@tried("open the network by asking for all of it", "the service's own list of hosts")
 def test_asking_for_everything_opens_nothing_where_nothing_is_allowed(service: Service, site: int) -> None:
     closed = Sandbox.create(
         allow_internet_access=True, network={"allow_out": ["0.0.0.0/0", "127.0.0.1"]}, **service.options
@@ -97,6 +99,7 @@ def test_asking_for_everything_opens_nothing_where_nothing_is_allowed(service: S
         closed.kill()
 
 
+@tried("reach a host that is not allowed through the proxy", "the proxy's list of hosts")
 @pytest.mark.parametrize(
     "host",
     ["other.example", "127.0.0.1", "localhost", "[::1]", "169.254.169.254", "site.example.evil.example"],
@@ -109,6 +112,7 @@ s.settimeout(8); t.settimeout(8); print(s.recv(99).split()[1], t.recv(99).split(
     assert sandbox.run_code(code).logs.stdout == ["b'403' b'403'\n"]
 
 
+@tried("reach another port of an allowed host", "the proxy's list of ports")
 def test_another_port_is_refused(sandbox: Sandbox) -> None:
     assert "403" in fetched(sandbox, "http://site.example:22/")
     assert "403" in fetched(sandbox, "http://site.example/")
@@ -136,6 +140,10 @@ c.request('GET', '/'); c.getresponse().read().decode()"""
     assert f"host=site.example:{site}" in str(sandbox.run_code(code).text)
 
 
+@tried(
+    "smuggle a second request or another host through the proxy",
+    "headers written anew, one request for each connection",
+)
 def test_javascript_and_commands_use_it(sandbox: Sandbox, site: int) -> None:
     said = sandbox.run_code(
         f"await (await fetch('http://site.example:{site}/js')).text()", language="js", timeout=20
@@ -147,6 +155,10 @@ def test_javascript_and_commands_use_it(sandbox: Sandbox, site: int) -> None:
     assert ran.stdout == "200\n"
 
 
+@tried(
+    "smuggle a second request or another host through the proxy",
+    "headers written anew, one request a connection",
+)
 def test_the_headers_of_a_request_name_no_other_host(sandbox: Sandbox, site: int) -> None:
     code = f"""import socket
 s = socket.create_connection(('127.0.0.1', 3128)); s.settimeout(8)
@@ -209,6 +221,14 @@ def test_a_malformed_network_is_refused(service: Service, network: object) -> No
     assert answer.status_code == 400
 
 
+@tried(
+    "reach private addresses by a name that leads there",
+    "every address of the name is checked, and one is kept",
+)
+@tried(
+    "reach private addresses by a name that leads there",
+    "every address of the name is checked, and one is kept",
+)
 @pytest.mark.parametrize(
     "address",
     [

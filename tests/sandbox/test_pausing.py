@@ -12,6 +12,7 @@ import pytest
 from e2b.exceptions import RateLimitException, SandboxException, SandboxNotFoundException
 from e2b_code_interpreter import Sandbox
 
+from tests.sandbox.attempts import tried
 from tests.sandbox.conftest import MakeService, Service
 from tests.sandbox.test_api import wait_until
 
@@ -62,6 +63,7 @@ def test_a_paused_sandbox_goes_on_where_it_was(service: Service, sandbox: Sandbo
     assert pictures_of(service) == []
 
 
+@tried("read a paused sandbox on the disk", "AES-256-GCM under a key that only the service's memory holds")
 def test_a_pause_keeps_nothing_that_can_be_read(service: Service, sandbox: Sandbox) -> None:
     sandbox.run_code(f"held = {SECRET!r} * 1000")
     sandbox.files.write("secret.txt", SECRET)
@@ -81,6 +83,10 @@ def test_a_pause_keeps_nothing_that_can_be_read(service: Service, sandbox: Sandb
         Sandbox.connect(sandbox.sandbox_id, **service.options)
 
 
+@tried(
+    "guess a copy's random numbers, or open it with another's tokens",
+    "new seeds and tokens before the first use",
+)
 def test_forks_share_the_past_and_nothing_else(service: Service, sandbox: Sandbox) -> None:
     sandbox.run_code("kept = 'before'\n" + DRAW)
     sandbox.run_code(DRAW_JS, language="js")
@@ -144,6 +150,7 @@ def test_a_snapshot_outlives_its_sandbox(service: Service, sandbox: Sandbox) -> 
         Sandbox.create(taken.snapshot_id, **service.options)
 
 
+@tried("wake a paused sandbox without its token", "tokens are asked for first")
 def test_a_sandbox_pauses_at_the_end_of_its_time_and_wakes(service: Service) -> None:
     sandbox = Sandbox.create(
         timeout=60, lifecycle={"on_timeout": "pause", "auto_resume": True}, **service.options
@@ -168,6 +175,7 @@ def test_a_cell_that_runs_is_paused_with_its_sandbox(service: Service, sandbox: 
     assert again.run_code("n < 599", timeout=10).text == "True"
 
 
+@tried("fill the disk with pauses and the machine with forks", "limits of pictures and of sandboxes")
 def test_pictures_have_a_limit_and_leave_nothing_behind(make_service: MakeService) -> None:
     service = make_service("--pictures-mib", "8", "--most", "2")
     sandbox = Sandbox.create(**service.options)

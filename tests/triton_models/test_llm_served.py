@@ -118,6 +118,14 @@ async def test_streams_and_counts(models: TritonModels) -> None:
     assert told.pieces > 20
 
 
+async def test_nobody_writes_words_of_control(models: TritonModels) -> None:
+    """They are letters in a message: as many tokens as they have bytes, and a mark of three."""
+    told = await ask(models, "endless", "<|im_end|>", max_tokens=1)
+    other = await ask(models, "endless", "x" * (len("<|im_end|>") + 3), max_tokens=1)
+
+    assert told.last.input_tokens == other.last.input_tokens
+
+
 async def test_the_same_seed_gives_the_same_answer(models: TritonModels) -> None:
     first, again, other = [
         await ask(models, "endless", "hello", max_tokens=60, temperature=1.5, seed=seed) for seed in (7, 7, 8)

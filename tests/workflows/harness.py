@@ -55,6 +55,7 @@ from tests.workflows.faults import Faults
 SECRET = "secret-of-the-tests"
 BOT = "portico_test_bot"
 WAIT_S = 20.0
+PNG = b"\x89PNG\r\n\x1a\n of the tests"
 
 
 def settings_for(telegram: FakeTelegram, model: FakeOpenAI, **tables: Any) -> Settings:
@@ -134,6 +135,15 @@ class Gate:
             gate.notes.append(text)
             return f"noted: {text}"
 
+        def picture(context: ToolContext, name: str = "dot.png") -> str:
+            """Make a picture.
+
+            Args:
+                name: its file's name
+            """
+            context.artifact(name, PNG, "image/png")
+            return "Here it is."
+
         def post(text: str) -> str:
             """Post something where others read it, which more than one person should want.
 
@@ -146,7 +156,12 @@ class Gate:
         gated = tool(effects="none", risk="low", timeout_s=60, repeatable=True)(time)
         low = tool(effects="write", risk="low", timeout_s=60)
         return inline_catalog(
-            calculator, gated, low(note), low(slow_note), tool(effects="write", risk="medium")(post)
+            calculator,
+            gated,
+            low(note),
+            low(slow_note),
+            tool(effects="none", risk="low")(picture),
+            tool(effects="write", risk="medium")(post),
         )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
 
 from tests.fakes.telegram import Sent
 from tests.support import RunningStack
-from tests.workflows.harness import BOT, World, eventually, open_world
+from tests.workflows.harness import BOT, PNG, World, eventually, open_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -92,6 +93,25 @@ async def test_what_is_wrong_is_told_and_nothing_runs(world: World, text: str, a
     (reply,) = await world.replies(chat)
     assert all(answer in reply.text for answer in answers), reply.text
     assert len(world.faults.called("authorize_tool")) == before
+
+
+async def test_a_picture_of_a_tool_comes_along(world: World) -> None:
+    chat = world.new_chat()
+    await world.say("/tool picture name='a dot.png'", chat=chat)
+    said, shown = await world.replies(chat, 2)
+    assert said.text == "Here it is."
+    assert list(shown.files.values()) == [PNG]
+
+
+async def test_pictures_of_a_models_tools_come_with_its_answer(world: World) -> None:
+    chat = world.new_chat()
+    world.model.call("picture", {"name": "one.png"}, ("picture", {"name": "two.png"}))
+    world.model.say("Two pictures.")
+    await world.say(FREE_TEXT, chat=chat)
+    said, *shown = await world.replies(chat, 3)
+    assert said.text == "Two pictures."
+    assert [list(one.files.values()) for one in shown] == [[PNG], [PNG]]
+    assert "one.png (image/png)" in world.model.asked[1]["messages"][-2]["content"]
 
 
 # --- approvals -----------------------------------------------------------------------------------------
@@ -315,3 +335,22 @@ async def test_nobody_agrees_in_time(
         await world.say(f"/approve {code}", chat=chat)
         assert "That is over: it has expired" in (await world.replies(chat, 3))[2].text
         assert world.gate.notes == []
+
+
+async def test_a_models_time_does_not_run_while_a_person_thinks(
+    inner_stack: RunningStack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = tmp_path_factory.mktemp("world")
+    async with open_world(inner_stack, home, tools={"plan_s": 2}) as world, world.worker():
+        chat = await owner(world)
+        world.model.call("note", {"text": "slowly"})
+        world.model.call("calculator", {"expression": "1 + 1"})
+        world.model.say("Both.")
+        asked_at = time.monotonic()
+        await world.say(FREE_TEXT, chat=chat)
+        code = code_of((await world.replies(chat))[0])
+        await eventually(lambda: time.monotonic() - asked_at > 2.5, what="the time that a model has")
+        await world.say(f"/approve {code}", chat=chat)
+        texts = [one.text for one in (await world.replies(chat, 3))[1:]]
+        assert "Both." in texts
+        assert "1 + 1 = 2" in world.model.asked[2]["messages"][-1]["content"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,8 +50,12 @@ class ChatTemplate:
 class Prompts:
     """Makes the tokens of a prompt."""
 
-    def __init__(self, template: ChatTemplate, tokenizer: Any, *, context: int) -> None:
+    def __init__(
+        self, template: ChatTemplate, tokenizer: Any, *, context: int, special: Sequence[str] = ()
+    ) -> None:
+        """`special` are the words of control, which only the template may write."""
         self._template = template
+        self._special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or "(?!)")
         self._tokenizer = tokenizer
         self._context = context
         self._least = min(LEAST_ANSWER, context // 4)
@@ -60,7 +65,8 @@ class Prompts:
 
         Raises `BadRequest` when the rules and the newest message alone do not fit.
         """
-        ready = [_as_templates_expect(message) for message in messages]
+        ready = [self._plain(_as_templates_expect(message)) for message in messages]
+        tools = self._plain(list(tools))
         tokens = self._encode(self._template.prompt(ready, tools))
         if len(tokens) <= self._context - self._least:
             return tokens, 0
@@ -80,6 +86,16 @@ class Prompts:
                 f"{self._context} with its answer"
             )
         return fits
+
+    def _plain(self, value: Any) -> Any:
+        """Who writes `<|im_start|>system` in a message has written these letters, and begun no rules."""
+        if isinstance(value, str):
+            return self._special.sub(lambda found: f"{found[0][0]}\u200b{found[0][1:]}", value)
+        if isinstance(value, list):
+            return [self._plain(each) for each in value]
+        if isinstance(value, dict):
+            return {self._plain(key): self._plain(each) for key, each in value.items()}
+        return value
 
     def _encode(self, prompt: str) -> list[int]:
         try:

@@ -141,6 +141,9 @@ def _session(folder: Path, config: ModelConfig, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # The threads of a run wait for each other hundreds of times; spinning meanwhile takes the cores from everything
+    # else on the machine, and where they are taken already a run takes 2.5 times as long.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     path = folder / config.file
     if not path.is_file():
         raise NotAModel(f"{config.file} is missing")

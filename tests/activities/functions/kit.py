@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.setup.environments import provide_uv, uv_environment
-from infra.setup.interpreter import examine
 from portico.contracts import Actor, Artifact, ToolInvocation
-from portico.embedded.binaries import CHECKOUT, cache_directory
+from portico.serve.tools import SHIPPED, environments
 from portico.steps import ToolCall
 from portico.tool import ToolFailed, ToolSpec, WorkspaceFile
 from portico.tools.catalog import RunningTool
-from portico.tools.environments import Environments, Installer
 from portico.tools.folders import FunctionsFolder
 from portico.tools.pool import Pool
 from portico.tools.services import Grant, Services
@@ -81,10 +76,10 @@ class Tools:
         async with asyncio.timeout(BUILD_S):
             while True:
                 found = next((spec for spec in self.source.specs() if spec.name == name), None)
-                assert found is not None, self.source.problems()
-                if not found.unavailable:
+                if found is not None and not found.unavailable:
                     return found
-                assert "could not" not in found.unavailable, found.unavailable
+                assert not self.source.problems(), self.source.problems()
+                assert found is None or "could not" not in found.unavailable, found
                 await asyncio.sleep(0.1)
 
     async def __call__(self, name: str, **parameters: Any) -> Any:
@@ -118,22 +113,15 @@ class Tools:
         return Artifact(name=name, media_type=media_type, size_bytes=len(data), url="")
 
 
-def installer() -> Installer:
-    python = examine(os.path.realpath(sys.executable))  # type: ignore[arg-type]
-    assert python is not None
-    uv = provide_uv([python])
-    return Installer(uv, {**os.environ, **uv_environment(), "PATH": f"{uv.parent}:{os.environ['PATH']}"})
-
-
 @asynccontextmanager
 async def shipped_tools(*, proxy: Grant | None = None) -> AsyncIterator[Tools]:
     """Every tool of the checkout. Environments are made once and kept in the user's cache."""
     workspaces = Workspaces()
     source = FunctionSource(
-        [FunctionsFolder(CHECKOUT / "activities" / "functions", shipped=True)],
+        [FunctionsFolder(SHIPPED, shipped=True)],
         Services(workspaces, NoSecrets(), proxy=proxy),
         Pool(),
-        environments=lambda ready: Environments(cache_directory() / "functions", installer, ready=ready),
+        environments=environments,
     )
     await source.start()
     watching = asyncio.create_task(source.watch(lambda: None))

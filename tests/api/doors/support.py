@@ -100,11 +100,11 @@ async def rest(doors: Doors, key: str) -> AsyncIterator[Door]:
 
 class Rest:
     def __init__(self, http: httpx2.AsyncClient) -> None:
-        self._http = http
+        self.http = http
 
     async def call(self, name: str, parameters: dict[str, Any]) -> Answer:
         body = {"toolName": name, "parameters": parameters}
-        answer = await self._http.post("/v1/invocations", json=body, params={"wait_s": WAIT_S})
+        answer = await self.http.post("/v1/invocations", json=body, params={"wait_s": WAIT_S})
         found = answer.json()
         if answer.status_code >= 400:
             return Answer("", found["code"], found["title"])
@@ -112,11 +112,11 @@ class Rest:
 
     async def begin(self, name: str, parameters: dict[str, Any]) -> Going:
         body = {"toolName": name, "parameters": parameters}
-        answer = await self._http.post("/v1/invocations", json=body)
-        return RestGoing(self._http, answer.json()["invocationId"])
+        answer = await self.http.post("/v1/invocations", json=body)
+        return RestGoing(self.http, answer.json()["invocationId"])
 
     async def tools(self) -> set[str]:
-        return {tool["name"] for tool in (await self._http.get("/v1/tools")).json()}
+        return {tool["name"] for tool in (await self.http.get("/v1/tools")).json()}
 
 
 class RestGoing:
@@ -244,8 +244,7 @@ class Mcp:
         if not found.is_error:
             return Answer("succeeded", "", "", found.structured_content or words)
         code, _, message = words.partition(": ")
-        started = "portico/invocation" in (found.meta or {})
-        return Answer({"tool_failed": "failed"}.get(code, code) if started else "", code, message)
+        return Answer((found.meta or {}).get("portico/status", ""), code, message)
 
     async def begin(self, name: str, parameters: dict[str, Any]) -> Going:
         return McpGoing(self.client, name, parameters)

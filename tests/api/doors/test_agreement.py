@@ -8,7 +8,17 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from tests.api.doors.support import Answer, Door, Doors, by_grpc, by_mcp, by_mcp_before, rest
+from tests.api.doors.support import (
+    Answer,
+    Door,
+    Doors,
+    Rest,
+    answer_of,
+    by_grpc,
+    by_mcp,
+    by_mcp_before,
+    rest,
+)
 
 Open = Callable[[Doors, str], AbstractAsyncContextManager[Door]]
 ALL: list[Open] = [rest, by_grpc, by_mcp, by_mcp_before]
@@ -49,8 +59,7 @@ async def test_what_policy_forbids_is_denied(doors: Doors, member: str, opened: 
 async def test_what_a_tool_refuses_is_its_own_words(doors: Doors, member: str, opened: Open) -> None:
     async with opened(doors, member) as door:
         answer = await door.call("calculator", {"expression": "1 +"})
-    assert answer.status in ("failed", "ask_again")
-    assert answer.code == "ask_again"
+    assert (answer.status, answer.code) == ("failed", "ask_again")
     assert answer.words
 
 
@@ -78,10 +87,46 @@ async def test_a_run_tells_how_far_it_is_and_can_be_stopped(doors: Doors, member
     assert answer.status == "cancelled"
 
 
-async def _ended(door: Door, invocation_id: str) -> Answer:
-    from tests.api.doors.support import Rest, answer_of
+async def test_a_yes_is_waited_for_and_then_it_runs(doors: Doors, member: str, opened: Open) -> None:
+    async with opened(doors, member) as door, rest(doors, doors.owner_key) as owner:
+        assert isinstance(owner, Rest)
+        calling = asyncio.create_task(door.call("change", {"what": opened.__name__}))
+        invocation_id = await _waiting(owner, opened.__name__)
+        assert not calling.done()
+        answered = await owner.http.post(f"/v1/approvals/{invocation_id}", json={"approved": True})
+        assert answered.status_code == 200
+        answer = await calling
+    assert (answer.status, answer.output) == ("succeeded", f"changed {opened.__name__}")
 
+
+async def test_a_no_is_a_denial(doors: Doors, member: str, opened: Open) -> None:
+    async with opened(doors, member) as door, rest(doors, doors.owner_key) as owner:
+        assert isinstance(owner, Rest)
+        calling = asyncio.create_task(door.call("change", {"what": f"not {opened.__name__}"}))
+        invocation_id = await _waiting(owner, f"not {opened.__name__}")
+        await owner.http.post(f"/v1/approvals/{invocation_id}", json={"approved": False})
+        answer = await calling
+    assert answer.status == "denied"
+
+
+async def test_what_cannot_run_now_says_why(doors: Doors, member: str, opened: Open) -> None:
+    async with opened(doors, member) as door:
+        answer = await door.call("script", {"code": "1"})
+    assert (answer.status, answer.code) == ("failed", "unavailable")
+    assert "the sandbox is switched off" in answer.words
+
+
+async def _waiting(owner: Rest, shown: str) -> str:
+    async with asyncio.timeout(20):
+        while True:
+            for one in (await owner.http.get("/v1/approvals")).json():
+                if f'"{shown}"' in str(one):
+                    return str(one["invocation_id"])
+            await asyncio.sleep(0.1)
+
+
+async def _ended(door: Door, invocation_id: str) -> Answer:
     assert isinstance(door, Rest)
     async with asyncio.timeout(20):
-        found = await door._http.get(f"/v1/invocations/{invocation_id}", params={"wait_s": 15})
+        found = await door.http.get(f"/v1/invocations/{invocation_id}", params={"wait_s": 15})
     return answer_of(found.json())

@@ -236,6 +236,18 @@ async def test_nobody_at_that_port_is_away(make: Make) -> None:
         await ask(make(gone))
 
 
+async def test_characters_that_a_server_cuts_in_two_are_joined(model: FakeOpenAI, make: Make) -> None:
+    model.say("so \ud83d", "\ude00!", " \udc00 and \ud83d")
+    deltas = await ask(make(model))
+    assert (
+        "".join(delta.text for delta in deltas)
+        == "so 😀! \N{REPLACEMENT CHARACTER} and \N{REPLACEMENT CHARACTER}"
+    )
+    model.call("add\ud800", '{"a": "\ud83d\ude00"}')
+    (call,) = (await ask(make(model)))[-1].calls
+    assert (call.name, call.arguments) == ("add\N{REPLACEMENT CHARACTER}", '{"a": "😀"}')
+
+
 async def test_thinking_is_not_shown(model: FakeOpenAI, make: Make) -> None:
     model.say("<thi", "nk>let me", " see</th", "ink>\n\n", "Four", ".")
     assert "".join(delta.text for delta in await ask(make(model))) == "Four."

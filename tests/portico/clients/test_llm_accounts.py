@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from portico.clients import llm
 from portico.clients.llm import Bill, ModelRoutes
 from portico.crypto import open_keyring
 from portico.errors import Busy, Misconfigured, NotTaken, PorticoError, Unavailable
@@ -149,6 +150,27 @@ async def test_who_finds_no_place_says_nothing_against_the_route(
         await ask(routes, key="two")
     assert await first == "slow"
     assert (routes.circuit.failing(), (await state(database))[0]) == (frozenset(), "ok")
+
+
+async def test_all_who_wait_together_are_bounded_over_the_routes(
+    model: FakeOpenAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llm, "MOST_WAITING", 3)
+    route = {"kind": "openai", "base_url": model.base_url, "model": "tiny", "concurrency": 1, "queue": 9}
+    settings = Settings.model_validate({"llm": {"routes": {"a": route, "b": route}}})
+    routes = ModelRoutes(settings, str, locks=tmp_path / "locks")
+
+    async def wait_for(name: str) -> None:
+        async with routes.place(name, concurrency=1, queue=9):
+            await asyncio.sleep(0.05)
+
+    waiting = [asyncio.create_task(wait_for(name)) for name in ("a", "b", "a", "b", "a")]
+    async with asyncio.timeout(5):
+        while sum(routes.waiting().values()) < 3:  # noqa: ASYNC110 - a state of another object
+            await asyncio.sleep(0.005)
+    with pytest.raises(Busy):
+        await wait_for("b")
+    await asyncio.gather(*waiting)
 
 
 async def test_an_answer_is_not_lost_with_the_database(

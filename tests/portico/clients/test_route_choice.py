@@ -87,6 +87,14 @@ def test_tokens_are_the_servers_where_it_counts() -> None:
     assert (meter.tokens().input, meter.tokens().output, meter.tokens().estimated) == (11, 1, False)
 
 
+@pytest.mark.parametrize("count", [-1, 10**12, 10**30, None])
+def test_a_count_that_is_none_is_reckoned(count: int | None) -> None:
+    meter = Meter([{"role": "user", "content": "hello"}])
+    meter.add(Delta("four", input_tokens=count, output_tokens=1))
+    assert meter.tokens().estimated
+    assert 0 < meter.tokens().input < 100
+
+
 def test_tokens_are_reckoned_where_it_does_not() -> None:
     tool = OfferedTool("add", "Adds.", {"type": "object"})
     meter = Meter([{"role": "user", "content": "x" * 4000}], [tool])

@@ -43,7 +43,9 @@ class TritonPythonModel:
         template = ChatTemplate(*chat_template(weights))
         threads = told["threads"] or len(os.sched_getaffinity(0))
         self._decoder = Decoder(weights, context=told["context"], rows=told["concurrency"], threads=threads)
-        self._prompts = Prompts(template, self._tokenizer, context=self._decoder.context)
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        special = [word.content for word in added if word.special]
+        self._prompts = Prompts(template, self._tokenizer, context=self._decoder.context, special=special)
         self._scheduler = Scheduler(self._decoder)
 
     def execute(self, requests: list[Any]) -> None:

@@ -1,4 +1,4 @@
-"""`understand`: one pass of the encoder gives the embedding, and from it and the text the intent."""
+"""`understand`: one pass of the encoder gives the embedding, and what the text means gives the intent."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from triton_models.encoder import Encoder
 from triton_models.head import load_head
+from triton_models.meaning import MeaningEncoder
 from triton_models.plumbing import answer, hide_shared_memory, threads
 
 THREADS = 1  # one short text gains nothing from a second, and the worker needs the core
@@ -18,15 +18,15 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         hide_shared_memory()
         folder = Path(args["model_repository"]) / args["model_version"]
-        self._encoder = Encoder(folder, threads=threads(args, THREADS))
+        self._encoder = MeaningEncoder(folder, threads=threads(args, THREADS))
         self._head = load_head(folder / "head.npz")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return answer(requests, self._understand)
 
     def _understand(self, texts: list[str]) -> dict[str, np.ndarray[Any, Any]]:
-        embeddings = self._encoder.encode(texts)
-        guesses = self._head.predict(texts, embeddings)
+        embeddings, meanings = self._encoder.encode(texts)
+        guesses = self._head.predict(texts, meanings)
         version = self._head.version.encode()
         return {
             "EMBEDDING": embeddings,
