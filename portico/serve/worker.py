@@ -32,6 +32,7 @@ from channels.registry import close_channels
 from portico.clients.opa import PolicyClient
 from portico.clients.temporal import connect, ensure_namespace
 from portico.clients.triton import UnderstandClient
+from portico.clients.understand_cache import ServedHead, UnderstandCache
 from portico.codec import WorkerCodec
 from portico.crypto import write_private
 from portico.logs import logger
@@ -39,7 +40,7 @@ from portico.serve.foundation import Foundation, lay_foundation
 from portico.serve.models import model_routes
 from portico.serve.process import run, settle_memory
 from portico.serve.tools import WorkerTools
-from portico.serve.upkeep import identify_accounts, prune_for_ever
+from portico.serve.upkeep import identify_accounts, prune_for_ever, tell_understanding
 from portico.storage import live_choice
 from portico.storage.artifacts import Artifacts
 from portico.storage.blobs import BlobStore
@@ -121,7 +122,10 @@ def make_deps(ground: Foundation, tools: WorkerTools | None = None) -> Deps:
         blobs=blobs,
         live=live_choice.publisher(ground.home, ground.keyring, ground.settings),
         policy=PolicyClient(connections.opa_url, connections.opa_token),
-        understand=UnderstandClient(connections.triton),
+        understand=UnderstandCache(
+            UnderstandClient(connections.triton),
+            ServedHead(ground.home.models / "understand" / "intents.json"),
+        ),
         routes=model_routes(ground),
         usage=ModelUsage(ground.database),
         data_classes=DataClasses(ground.database),
@@ -164,6 +168,7 @@ async def serve() -> None:
         asyncio.create_task(deps.routes.detect()),
         asyncio.create_task(identify_accounts(ground.accounts)),
         asyncio.create_task(prune_for_ever(deps)),
+        asyncio.create_task(tell_understanding(deps)),
         asyncio.create_task(deps.catalog.run()),
     ]
     async with make_worker(client, deps):
