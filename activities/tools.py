@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +20,14 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from activities.heartbeat import beating
-from portico.contracts import Artifact, BlobRef, ExecutionError, ExecutionResult, ExecutionStatus
+from portico.contracts import (
+    Artifact,
+    BlobRef,
+    ConversationRef,
+    ExecutionError,
+    ExecutionResult,
+    ExecutionStatus,
+)
 from portico.errors import PorticoError, Unavailable
 from portico.logs import logger
 from portico.steps import ToolCall
@@ -66,6 +74,7 @@ STEP_NAMES = frozenset(
 """Activities of Portico's own: a tool of such a name would never be reached."""
 
 Publish = Callable[[str, dict[str, Any]], None]
+Typing = Callable[[ConversationRef | None], AbstractAsyncContextManager[None]]
 KeepArtifact = Callable[..., Awaitable[Artifact]]
 KeepOutput = Callable[..., Awaitable[BlobRef]]
 
@@ -82,9 +91,11 @@ class ToolSteps:
         keep_artifact: KeepArtifact,
         keep_output: KeepOutput,
         publish: Publish = lambda topic, update: None,
+        typing: Typing = lambda conversation: nullcontext(),
         default_timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
         self.catalog = catalog
+        self._typing = typing
         self._keep_artifact = keep_artifact
         self._keep_output = keep_output
         self._publish = publish
@@ -102,7 +113,7 @@ class ToolSteps:
         timeout_s = spec.timeout_s or min(call.timeout_s, self._default_timeout_s)
         tool = RunningTool(run.report, self._keeper(call), attempt=activity.info().attempt)
         places = self._places[spec.name]
-        async with beating(lambda: run.progress):
+        async with beating(lambda: run.progress), self._typing(call.conversation):
             if not await places.take(spec.concurrency):
                 limit = f"it runs {spec.concurrency} times at once already, which is its limit"
                 return run.ended(ExecutionStatus.FAILED, "too_many", limit)

@@ -68,17 +68,18 @@ log = logger("worker")
 
 def activities(deps: Deps) -> list[Callable[..., Any]]:
     """Every activity, written out; a test holds the list against the modules."""
+    presence = Presence(deps.accounts)
     tools = ToolSteps(
         deps.catalog,
         keep_artifact=deps.artifacts.keep,
         keep_output=deps.artifacts.keep_output,
         publish=deps.live.publish,
+        typing=presence.typing,
         default_timeout_s=deps.settings.tools.timeout_s,
     )
     authorize = AuthorizeSteps(deps, tool_spec=deps.catalog.spec)
     offers = OfferSteps(deps, authorize.about_tool)
     callback = CallbackSteps(deps.settings, deps.policy, deps.secrets, blobs=deps.blobs)
-    presence = Presence(deps.accounts)
     pairing = PairingSteps(deps)
     return [
         NormalizeSteps(deps).normalize,
