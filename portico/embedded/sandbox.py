@@ -50,11 +50,6 @@ def image_directory() -> str:
     return str(cache_directory() / "sandbox")
 
 
-def is_built() -> bool:
-    """Whether a start has nothing to build that takes a while."""
-    return RUNSC.path.exists() and any((cache_directory() / "sandbox").glob("image-*"))
-
-
 def note(context: Context, unavailable: str) -> None:
     """Tell the other parts: empty where code can run now."""
     write_private(context.home.sandbox_state, json.dumps({"unavailable": unavailable}))
