@@ -88,6 +88,12 @@ class UnderstandCache:
             return [await self._one(texts[0])]
         return list(await asyncio.gather(*(self._one(text) for text in texts)))
 
+    async def close(self) -> None:
+        """Close the client, where it has something to close."""
+        close = getattr(self._client, "close", None)
+        if close is not None:
+            await close()
+
     async def _one(self, text: str) -> UnderstandResult:
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         key = (self._head.version(), digest)
