@@ -45,6 +45,7 @@ class McpSource:
             _Server(name, server, settings, home, pins, resolve)
             for name, server in sorted(settings.mcp.servers.items())
         ]
+        self._watching: asyncio.Task[Any] | None = None
 
     def specs(self) -> Sequence[ToolSpec]:
         return [spec for server in self._servers for spec in server.specs()]
@@ -54,6 +55,7 @@ class McpSource:
 
     async def watch(self, changed: Callable[[], None]) -> None:
         """Keep every server connected, for ever."""
+        self._watching = asyncio.current_task()
         if not self._servers:
             await asyncio.Event().wait()
         # It takes most of a second, and only who has such servers needs it.
@@ -61,6 +63,12 @@ class McpSource:
         async with asyncio.TaskGroup() as group:
             for server in self._servers:
                 group.create_task(server.keep(changed))
+
+    async def close(self) -> None:
+        """End `watch`, and wait until every server's program has ended."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
 
     async def execute(self, spec: ToolSpec, call: ToolCall, run: RunningTool) -> JsonValue:
         server = next((one for one in self._servers if one.has(spec.name)), None)

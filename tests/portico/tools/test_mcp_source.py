@@ -325,16 +325,12 @@ async def test_everything_that_a_server_started_goes_with_it(
     start: Start, tmp_path: Path, strange: Strange
 ) -> None:
     note = tmp_path / "grandchild"
-    script = f"sleep 1000 & echo $! > {note}; exec {' '.join(strange.command)}"
+    script = f"trap '' TERM; sleep 1000 & echo $! > {note}; exec {' '.join(strange.command)}"
     running = start(pal={"command": ["sh", "-c", script]})
     await running.ready("pal_echo")
-    await asyncio.sleep(0)
     pid = int(note.read_text())
     os.kill(pid, 0)
-    for task in asyncio.all_tasks():
-        if task.get_coro().__qualname__ == "Running.watch":  # type: ignore[union-attr]
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    await running.source.close()
     with pytest.raises(ProcessLookupError):
         for _ in range(100):
             os.kill(pid, 0)
