@@ -75,5 +75,5 @@ def _translated(name: str, error: InferenceServerException) -> Misconfigured | U
     """Triton gives one status for a model that fails and for a wrong request; away is another."""
     if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"):
         return Unavailable(PART, str(error.status()))
-    reason = " ".join(str(error.message()).split())[:400]
+    reason = " ".join(str(error.message()).split()).partition(" At: ")[0][:400]  # without the lines of code
     return Misconfigured(f"Triton did not take {name}: {reason}")

@@ -271,6 +271,7 @@ async def test_a_file_that_was_changed_is_not_served(
 
     with pytest.raises(Misconfigured, match=r"model\.onnx\.data is not what was fetched"):
         await ask(models, "changed", "hello")
+    assert await asyncio.to_thread(serving.is_ready, "triton")  # for everything else
     weights.write_bytes(raw[:1000])
     with pytest.raises(Misconfigured, match="missing or cut off"):
         await ask(models, "changed", "hello")
