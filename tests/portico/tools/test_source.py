@@ -128,6 +128,8 @@ def write(tmp_path: Path, name: str, text: str) -> Path:
             "# /// script\n# dependencies = ['-r /etc/x']\n# ///\n" + HELLO.format(name="f", word="x"),
             "not an option",
         ),
+        ("# /// script\n# requires-python = '>=3.99'\n# ///\n" + GOOD, "it wants Python >=3.99, this is 3."),
+        ("# /// script\n# requires-python = 'new'\n# ///\n" + GOOD, "not a version specifier"),
         ("\x00", "wrong.py"),
         ("x" * (2 << 20), "larger than"),
         ("(" * 5000, "wrong.py"),
