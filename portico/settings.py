@@ -128,6 +128,9 @@ class ModelSettings(Table):
     detect: bool = Field(True, description="look for local model servers on their usual ports at start")
     ports: tuple[int, ...] = Field((), description="further ports of this machine to look at")
     language: dict[str, LanguageModelSettings] = Field({}, description="language models on Triton, by name")
+    instances_max: int = Field(
+        2, ge=1, le=64, description="instances of `understand` that a long queue may bring; 1: always one"
+    )
     hub: HubSettings = HubSettings()
     intents: dict[str, str] = Field(
         {}, description="INTENT = ROUTE: which route is tried first for messages of that intent"

@@ -32,11 +32,14 @@ from channels.registry import close_channels
 from portico.clients.opa import PolicyClient
 from portico.clients.temporal import connect, ensure_namespace
 from portico.clients.triton import UnderstandClient
+from portico.clients.triton_admin import TritonAdmin
 from portico.clients.understand_cache import ServedHead, UnderstandCache
 from portico.codec import WorkerCodec
+from portico.connections import triton_door
 from portico.crypto import write_private
 from portico.logs import logger
 from portico.serve.foundation import Foundation, lay_foundation
+from portico.serve.instances import follow_queue
 from portico.serve.models import model_routes
 from portico.serve.process import run, settle_memory
 from portico.serve.tools import WorkerTools
@@ -59,6 +62,8 @@ WORKFLOWS: tuple[type, ...] = (Conversation, ToolRun)
 TASK_QUEUE = "portico"
 CACHED_WORKFLOWS = 2_000
 """More than conversations are active at once: with fewer, every turn replays its history (p99 of seconds)."""
+ACTIVITIES_AT_ONCE = 300
+"""So many that calls of a slow tool, which wait for their turn, leave places for replies."""
 GRACE = timedelta(seconds=8)
 STICKY_TIMEOUT = timedelta(seconds=3)
 """How long a task waits for a worker that was killed before any other may take it."""
@@ -147,10 +152,19 @@ def make_worker(client: Client, deps: Deps) -> Worker:
         # 30 % less CPU a turn; the tests run these workflows in the sandbox, and a replay gate stands beside.
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=CACHED_WORKFLOWS,
+        max_concurrent_activities=ACTIVITIES_AT_ONCE,
         max_heartbeat_throttle_interval=timedelta(seconds=1),
         graceful_shutdown_timeout=GRACE,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
     )
+
+
+async def _follow_queue(ground: Foundation) -> None:
+    """Of the Triton that belongs to this home; another's is not ours to change."""
+    address, key = triton_door(ground.settings, ground.home)
+    if key.get_secret_value():
+        admin = TritonAdmin(address, key.get_secret_value())
+        await follow_queue(ground.home, admin, most=ground.settings.models.instances_max)
 
 
 async def serve() -> None:
@@ -170,6 +184,7 @@ async def serve() -> None:
         asyncio.create_task(identify_accounts(ground.accounts)),
         asyncio.create_task(prune_for_ever(deps)),
         asyncio.create_task(tell_understanding(deps)),
+        asyncio.create_task(_follow_queue(ground)),
         asyncio.create_task(deps.catalog.run()),
     ]
     async with make_worker(client, deps):
