@@ -31,6 +31,7 @@ RESERVED_PREFIXES = ("TEST_", "SANDBOX_")
 RESERVED_ROUTES = frozenset({"auto", "routes", "use", "usage"})
 """Words that stand in a route's place in requests and paths."""
 MIB = 1024 * 1024
+HOST = re.compile(r"(\*|(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-fA-F:.]+\])(:\d{1,5})?", re.ASCII)
 
 log = logger("settings")
 
@@ -230,6 +231,21 @@ class ToolSettings(Table):
     def _split(cls, value: object) -> object:
         """A variable holds them as `a.example,10.0.0.5:8000`."""
         return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("hosts", "sites", "inner_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not HOST.fullmatch(one):
+                raise ValueError(f"{one!r} is no host: example.com, *.example.com, host:port, *")
+        return value
+
+    @field_validator("inner_hosts")
+    @classmethod
+    def _are_exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any("*" in one for one in value):
+            raise ValueError("a host of the inner network is named exactly")
+        return value
 
 
 class McpToolSettings(Table):

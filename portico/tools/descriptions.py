@@ -38,7 +38,8 @@ class Descriptions:
         gone = {str(file.path) for file, _ in described}
         known = {key: one for key, one in known.items() if one["path"] not in gone}
         for file, answer in described:
-            known[self._key(file)] = {**answer, "path": str(file.path)}
+            if not any(spec.get("unavailable") for spec in answer.get("specs", ())):  # it may be mended meanwhile
+                known[self._key(file)] = {**answer, "path": str(file.path)}
         self._known = known
         if self._path is not None and described:
             write_private(self._path, json.dumps(known).encode())
