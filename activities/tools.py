@@ -32,7 +32,7 @@ from portico.errors import PorticoError, Unavailable
 from portico.logs import logger
 from portico.steps import ToolCall
 from portico.tool import ToolError, ToolFailed, ToolSpec
-from portico.tools.catalog import Catalog, RunningTool
+from portico.tools.catalog import Catalog, EndUnknown, RunningTool
 from portico.tools.process import ProcessLost
 
 DEFAULT_TIMEOUT_S = 30.0
@@ -40,7 +40,8 @@ GRACE_S = 1.0
 """How long a tool that was told to stop has to do so before its process is killed."""
 QUEUE_S = 20.0
 """How long a call waits for a place; a part of what the workflow gives it beside its own time."""
-MOST_WAITING = 32
+MOST_WAITING = 128
+"""Calls of one tool; each keeps one of the worker's places for activities."""
 INLINE_OUTPUT = 128 * 1024
 """A larger output lies in a blob; payloads of this size still pass without external storage."""
 LONGEST_OUTPUT = 16 << 20
@@ -262,6 +263,8 @@ class _Run:
         error = work.exception()
         if isinstance(error, ProcessLost):
             return self._lost(spec, error)
+        if isinstance(error, EndUnknown):
+            return self._unknown(spec, error)
         if isinstance(error, Unavailable):
             raise error
         if isinstance(error, PorticoError):
@@ -283,6 +286,15 @@ class _Run:
         if self._call.repeatable:
             raise ApplicationError(error.message, type=ProcessLost.code)
         return self.ended(ExecutionStatus.UNKNOWN, ProcessLost.code, error.message)
+
+    def _unknown(self, spec: ToolSpec, error: EndUnknown) -> ExecutionResult:
+        """Only what changes nothing, or may be done twice, can be called interrupted and no more."""
+        if self._call.repeatable:
+            raise ApplicationError(error.message, type=error.code)
+        changes = spec.effects == "write"
+        return self.ended(
+            ExecutionStatus.UNKNOWN if changes else ExecutionStatus.INTERRUPTED, error.code, error.message
+        )
 
 
 def _refusal(call: ToolCall, spec: ToolSpec | None) -> tuple[str, str] | None:
