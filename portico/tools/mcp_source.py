@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 APPROVALS_EVERY_S = 1.0
+MARGIN_S = 5.0
+"""The worker's own limit comes first; this is for a connection that hangs."""
 NOTHING: dict[str, JsonValue] = {"type": "object", "properties": {}}
 
 log = logger("mcp")
@@ -136,17 +138,26 @@ class _Server:
         if link is None or not tool:
             raise ToolFailed(f"the server {self._name} is away: {self._away}")
         arguments = dict(call.invocation.parameters)
-        asked = asyncio.create_task(link.call(tool, arguments, run.progress, self._server.timeout_s))
+        limit_s = self._server.timeout_s + MARGIN_S
+        asked = asyncio.create_task(link.call(tool, arguments, run.progress, limit_s))
         stopped = asyncio.create_task(run.cancelled.wait())
         try:
             await asyncio.wait({asked, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not asked.done():
-                raise ToolFailed("stopped")
+                await self._stop(spec, asked)
             return await mcp_results.output(asked.result(), run)
         finally:
             for task in (asked, stopped):
                 task.cancel()
             await asyncio.gather(asked, stopped, return_exceptions=True)
+
+    async def _stop(self, spec: ToolSpec, asked: asyncio.Task[Any]) -> None:
+        """Tell the server. It never says what came of that: a call that changes things does not end by itself."""
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        if spec.effects == "write":
+            await asyncio.Event().wait()
+        raise ToolFailed("stopped")
 
     async def _connect(self) -> bool:
         """One connection from its start to its end; whether the server was met at all."""
