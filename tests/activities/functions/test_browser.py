@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import unquote_plus
 
 import pytest
@@ -188,8 +189,18 @@ async def test_opens_nothing_that_was_not_named(tools: Tools, site: Site, url: s
 
 
 async def test_a_page_reaches_no_more_than_its_reader(tools: Tools, shop: str, site: Site) -> None:
+    class Datagrams(asyncio.DatagramProtocol):
+        seen: ClassVar[list[bytes]] = []
+
+        def datagram_received(self, data: bytes, addr: object) -> None:
+            self.seen.append(data)
+
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", site.port))
     done = await tools("browser_read", url=f"{shop}/reach")
+    transport.close()
     assert "asked 3" in done["text"]
+    assert Datagrams.seen == []
     assert {path for path, _ in site.seen} <= {"/reach", "/favicon.ico"}
 
 
