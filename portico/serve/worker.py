@@ -187,6 +187,8 @@ async def serve() -> None:
         asyncio.create_task(_follow_queue(ground)),
         asyncio.create_task(deps.catalog.run()),
     ]
+    for task in beside:
+        task.add_done_callback(_say_if_it_ends)
     async with make_worker(client, deps):
         write_private(ground.home.run / "worker.ready", str(os.getpid()).encode())
         log.info("worker.ready")
@@ -198,6 +200,12 @@ async def serve() -> None:
     await close_channels(ground.accounts)
     await deps.live.close()
     ground.database.close()
+
+
+def _say_if_it_ends(task: asyncio.Task[None]) -> None:
+    """What runs beside the work is not missed at once when a bug ends it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("worker.ended_beside", exc_info=error)
 
 
 def main() -> None:

@@ -271,6 +271,9 @@ async def test_descriptions_are_remembered_and_checked_against_the_files(tmp_pat
     assert quick < slow / 2
     write(tmp_path, "hello.py", HELLO.format(name="hello", word="two"))
     changed, _ = await described()
+    for damaged in ("", "[]", '{"a": 1}', '{"a": {}}'):
+        remembered.write_text(damaged)
+        assert (await described())[0] == changed
     assert changed is not None and first is not None
     assert changed.content_hash != first.content_hash
 
