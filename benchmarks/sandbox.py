@@ -47,7 +47,8 @@ def service(*more: str) -> Iterator[Options]:
         probe.close()
         arguments = ["--port", str(port), "--state-dir", f"{folder}/state", "--key-file", str(key), *more]
         image = ["--runsc", str(RUNSC.path), "--image-dir", str(cache_directory() / "sandbox")]
-        process = subprocess.Popen([sys.executable, "-m", "sandbox", *arguments, *image], cwd=CHECKOUT)
+        command = [sys.executable, "-m", "sandbox", *arguments, *image]
+        process = subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.DEVNULL)
         url = f"http://127.0.0.1:{port}"
         try:
             _await(url)
@@ -70,6 +71,9 @@ def _await(url: str) -> None:
 
 
 def measure(figures: Figures, *, repeats: int) -> None:
+    if not RUNSC.path.exists():
+        print("runsc is not built: `infra/setup/run.sh sandbox` builds it")
+        return
     warnings.simplefilter("ignore")  # the SDK tells that the addresses will be given in another way one day
     with service("--warm", "1") as options:
         time.sleep(3)  # until the first is ready
