@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from channels.registry import Accounts
 from portico.clients.llm import ModelRoutes
 from portico.clients.opa import PolicyClient
-from portico.clients.triton import UnderstandClient
+from portico.clients.understand_cache import UnderstandCache
 from portico.home import Home
 from portico.settings import Settings
 from portico.storage.artifacts import Artifacts
@@ -39,7 +39,7 @@ class Deps:
     blobs: BlobStore
     live: LivePublisher
     policy: PolicyClient
-    understand: UnderstandClient
+    understand: UnderstandCache
     routes: ModelRoutes
     usage: ModelUsage
     data_classes: DataClasses

@@ -22,7 +22,7 @@ from activities.heartbeat import beating
 from activities.prompts import messages, requests
 from portico.clients.llm import Bill, Delta, ModelRoutes, OfferedTool
 from portico.contracts import ConversationRef
-from portico.errors import Misconfigured, TooLarge
+from portico.errors import NotTaken, TooLarge
 from portico.steps import Generated, GenerateInput
 from portico.storage.live import LivePublisher
 from portico.tool import ToolSpec
@@ -109,7 +109,7 @@ class GenerateSteps:
                     said = True
                     yield delta
             return
-        except Misconfigured:
+        except NotTaken:
             if said or not offered:
                 raise
         offered.clear()

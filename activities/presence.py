@@ -1,4 +1,4 @@
-"""Shows people on a platform that an answer is being written, where it can. Best effort, never waited for."""
+"""Shows people on a platform that work is going on, where it can. Best effort, never waited for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from channels.registry import Accounts, load
 from portico.contracts import ConversationRef
 from portico.errors import PorticoError
 
+FIRST_AFTER_S = 0.5
+"""What is done sooner needs no announcement, and no call of the platform."""
 AGAIN_S = 4.5
 """Telegram shows it for five seconds."""
 
@@ -22,9 +24,9 @@ class Presence:
         self._accounts = accounts
 
     @asynccontextmanager
-    async def typing(self, conversation: ConversationRef) -> AsyncIterator[None]:
+    async def typing(self, conversation: ConversationRef | None) -> AsyncIterator[None]:
         """For as long as the block lasts. Its end waits for nothing."""
-        if conversation.channel == "web":
+        if conversation is None or conversation.channel == "web":
             yield
             return
         showing = asyncio.create_task(self._show(conversation))
@@ -41,6 +43,7 @@ class Presence:
             account = self._accounts.get(conversation.channel, conversation.account)
         except PorticoError:
             return
+        await asyncio.sleep(FIRST_AFTER_S)
         while True:
             await channel.typing(account, conversation.chat)
             await asyncio.sleep(AGAIN_S)

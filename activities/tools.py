@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,12 +20,19 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from activities.heartbeat import beating
-from portico.contracts import Artifact, BlobRef, ExecutionError, ExecutionResult, ExecutionStatus
+from portico.contracts import (
+    Artifact,
+    BlobRef,
+    ConversationRef,
+    ExecutionError,
+    ExecutionResult,
+    ExecutionStatus,
+)
 from portico.errors import PorticoError, Unavailable
 from portico.logs import logger
 from portico.steps import ToolCall
 from portico.tool import ToolError, ToolFailed, ToolSpec
-from portico.tools.catalog import Catalog, RunningTool
+from portico.tools.catalog import Catalog, EndUnknown, RunningTool
 from portico.tools.process import ProcessLost
 
 DEFAULT_TIMEOUT_S = 30.0
@@ -32,7 +40,8 @@ GRACE_S = 1.0
 """How long a tool that was told to stop has to do so before its process is killed."""
 QUEUE_S = 20.0
 """How long a call waits for a place; a part of what the workflow gives it beside its own time."""
-MOST_WAITING = 32
+MOST_WAITING = 128
+"""Calls of one tool; each keeps one of the worker's places for activities."""
 INLINE_OUTPUT = 128 * 1024
 """A larger output lies in a blob; payloads of this size still pass without external storage."""
 LONGEST_OUTPUT = 16 << 20
@@ -66,6 +75,7 @@ STEP_NAMES = frozenset(
 """Activities of Portico's own: a tool of such a name would never be reached."""
 
 Publish = Callable[[str, dict[str, Any]], None]
+Typing = Callable[[ConversationRef | None], AbstractAsyncContextManager[None]]
 KeepArtifact = Callable[..., Awaitable[Artifact]]
 KeepOutput = Callable[..., Awaitable[BlobRef]]
 
@@ -82,9 +92,11 @@ class ToolSteps:
         keep_artifact: KeepArtifact,
         keep_output: KeepOutput,
         publish: Publish = lambda topic, update: None,
+        typing: Typing = lambda conversation: nullcontext(),
         default_timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
         self.catalog = catalog
+        self._typing = typing
         self._keep_artifact = keep_artifact
         self._keep_output = keep_output
         self._publish = publish
@@ -102,7 +114,7 @@ class ToolSteps:
         timeout_s = spec.timeout_s or min(call.timeout_s, self._default_timeout_s)
         tool = RunningTool(run.report, self._keeper(call), attempt=activity.info().attempt)
         places = self._places[spec.name]
-        async with beating(lambda: run.progress):
+        async with beating(lambda: run.progress), self._typing(call.conversation):
             if not await places.take(spec.concurrency):
                 limit = f"it runs {spec.concurrency} times at once already, which is its limit"
                 return run.ended(ExecutionStatus.FAILED, "too_many", limit)
@@ -251,6 +263,8 @@ class _Run:
         error = work.exception()
         if isinstance(error, ProcessLost):
             return self._lost(spec, error)
+        if isinstance(error, EndUnknown):
+            return self._unknown(spec, error)
         if isinstance(error, Unavailable):
             raise error
         if isinstance(error, PorticoError):
@@ -272,6 +286,15 @@ class _Run:
         if self._call.repeatable:
             raise ApplicationError(error.message, type=ProcessLost.code)
         return self.ended(ExecutionStatus.UNKNOWN, ProcessLost.code, error.message)
+
+    def _unknown(self, spec: ToolSpec, error: EndUnknown) -> ExecutionResult:
+        """Only what changes nothing, or may be done twice, can be called interrupted and no more."""
+        if self._call.repeatable:
+            raise ApplicationError(error.message, type=error.code)
+        changes = spec.effects == "write"
+        return self.ended(
+            ExecutionStatus.UNKNOWN if changes else ExecutionStatus.INTERRUPTED, error.code, error.message
+        )
 
 
 def _refusal(call: ToolCall, spec: ToolSpec | None) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from temporalio.service import RPCError
 
 from api.deps import App, AppDeps, Owner, Webhooks, app_deps
+from portico.clients.understand_cache import read_counts
 from portico.errors import Unavailable
 
 router = APIRouter(tags=["health"])
@@ -54,4 +55,5 @@ async def metrics(deps: App, person: Owner) -> Response:
     deps.metrics.show_models(health, usage, deps.routes.waiting())
     known = await deps.tools.read()
     deps.metrics.show_tools([spec.unavailable for spec in known.specs], known.problems)
+    deps.metrics.show_understanding(read_counts(deps.home.understand_counts))
     return Response(deps.metrics.exposition(), media_type="text/plain; version=0.0.4")

@@ -7,6 +7,7 @@ do not fit) is told here, before anything is asked or stored.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -36,8 +37,9 @@ from portico.tools.checks import faults
 WORKFLOW = "ToolRun"
 ADMINS = ("owner", "admin")
 LARGEST_PARAMETERS = 512 * 1024
-LOOK_EVERY_S = 1.0
-"""How often a waiting door looks by itself; what is told live comes at once."""
+LOOK_EVERY_S, LOOK_SELDOM_S = 1.0, 8.0
+"""How often a waiting door looks by itself, at first and later; what is told live comes at once."""
+BRIEF_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -124,24 +126,35 @@ async def result(
 async def watch(deps: AppDeps, person: Principal, invocation_id: str) -> AsyncIterator[ToolEvent]:
     """What happens to it from now on, until its end. The first event is where it stands."""
     handle = await run_of(deps, person, invocation_id)
-    last: ToolEvent | None = None
     with deps.live.subscribe(invocation_id) as updates:
-        while True:
-            found = await _settled(handle, wait_s=0)
-            if found is not None:
-                yield ToolEvent("ended", result=await _whole(deps, found))
-                return
-            event = _event(await progress_of(deps, handle))
-            if event != last:
-                yield event
-            last = event
-            end = time.monotonic() + LOOK_EVERY_S
-            while (update := await _next(updates, end - time.monotonic())) is not None:
-                if update.get("kind") == "progress":
+        ended = asyncio.create_task(_settled(handle, wait_s=math.inf))
+        told = asyncio.create_task(anext(updates))
+        try:
+            await asyncio.wait({ended}, timeout=BRIEF_S)
+            last: ToolEvent | None = None
+            while not ended.done():
+                event = _event(await progress_of(deps, handle))
+                if event != last:
+                    yield event
+                last = event
+                while await _within(LOOK_EVERY_S, ended, told) and not ended.done():
+                    update, told = told.result(), asyncio.create_task(anext(updates))
+                    if update.get("kind") != "progress":
+                        break
                     last = ToolEvent("progress", str(update.get("text", "")), update.get("fraction"))
                     yield last
-                else:
-                    break
+            found = ended.result()
+            if found is not None:
+                yield ToolEvent("ended", result=await _whole(deps, found))
+        finally:
+            ended.cancel()
+            told.cancel()
+
+
+async def _within(seconds: float, *tasks: asyncio.Task[Any]) -> bool:
+    """Whether one of them is done in that time."""
+    done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    return bool(done)
 
 
 async def cancel(deps: AppDeps, person: Principal, invocation_id: str) -> None:
@@ -218,12 +231,15 @@ async def _described(handle: WorkflowHandle[Any, Any]) -> Any:
 
 
 async def _settled(handle: WorkflowHandle[Any, ExecutionResult], *, wait_s: float) -> ExecutionResult | None:
-    """The result, also where the run still has to post it somewhere; nothing where it takes longer."""
-    end = time.monotonic() + wait_s
+    """The result, also where the run still has to post it somewhere; nothing where it takes longer.
+
+    Temporal tells the end of a run at once. A run that posts its result ends later, so it is asked now and then.
+    """
+    end, pause_s = time.monotonic() + wait_s, LOOK_EVERY_S
     while True:
         left = end - time.monotonic()
         try:
-            async with asyncio.timeout(max(min(left, LOOK_EVERY_S), 0.05)):
+            async with asyncio.timeout(max(min(left, pause_s), BRIEF_S)):
                 return await handle.result()
         except TimeoutError:
             found = await _asked(handle)
@@ -231,8 +247,9 @@ async def _settled(handle: WorkflowHandle[Any, ExecutionResult], *, wait_s: floa
             return _lost(handle.id)
         except RPCError as error:
             raise _translated(error) from error
-        if found is not None or left <= LOOK_EVERY_S:
+        if found is not None or left <= pause_s:
             return found
+        pause_s = min(2 * pause_s, LOOK_SELDOM_S)
 
 
 async def _asked(handle: WorkflowHandle[Any, ExecutionResult]) -> ExecutionResult | None:
@@ -266,15 +283,6 @@ def _event(state: ToolProgress) -> ToolEvent:
         expires_at = datetime.fromtimestamp(state.waiting.expires_at, UTC)
         return ToolEvent("waiting", text=state.waiting.parameters_shown, expires_at=expires_at)
     return ToolEvent("progress", text=state.text, fraction=state.fraction)
-
-
-async def _next(updates: Any, seconds: float) -> dict[str, Any] | None:
-    try:
-        async with asyncio.timeout(max(seconds, 0)):
-            update: dict[str, Any] = await anext(updates)
-            return update
-    except TimeoutError:
-        return None
 
 
 async def _whole(deps: AppDeps, found: ExecutionResult) -> ExecutionResult:

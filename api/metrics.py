@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from portico.clients.understand_cache import CacheCounts
 from portico.storage.route_health import RouteState
 from portico.storage.usage import UsageRow
 
@@ -35,6 +36,18 @@ class Metrics:
             registry=self.registry,
         )
         self._models = _ModelGauges(self.registry)
+        self.understood = Gauge(
+            "portico_understood_texts",
+            "Texts understood since the worker's start: from memory, with an equal one, by asking Triton",
+            ["answered"],
+            registry=self.registry,
+        )
+        self.understand_cache_bytes = Gauge(
+            "portico_understand_cache_bytes", "Size of the worker's memory of texts", registry=self.registry
+        )
+        self.understand_hit_rate = Gauge(
+            "portico_understand_hit_rate", "Share of texts that did not cost Triton", registry=self.registry
+        )
         self.tools = Gauge(
             "portico_tools",
             "Tools that are there, by whether they can run now",
@@ -58,6 +71,15 @@ class Metrics:
         for state in ("ready", "unavailable"):
             self.tools.labels(state).set(sum(bool(why) == (state == "unavailable") for why in unavailable))
         self.tool_problems.set(len(problems))
+
+    def show_understanding(self, counts: CacheCounts | None) -> None:
+        """What the worker's memory of texts brought since its start; nothing before it has one."""
+        if counts is None:
+            return
+        for answered, number in (("kept", counts.hits), ("joined", counts.joined), ("asked", counts.misses)):
+            self.understood.labels(answered).set(number)
+        self.understand_cache_bytes.set(counts.size_bytes)
+        self.understand_hit_rate.set(counts.hit_rate)
 
     def exposition(self) -> bytes:
         return generate_latest(self.registry)

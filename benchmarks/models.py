@@ -1,7 +1,7 @@
 """What the served sentence models reach: INT8 against FP32 at one thread and two, and what one message costs.
 
-`python -m benchmarks.models`: a Triton of its own; precisions take turns in short blocks of the same run, and the
-median block counts, because the machine's other work comes and goes.
+`python -m benchmarks.models`, part of `make bench`: one message and many texts through a Triton of its own, the
+ratios in a process of their own, where FP32 and INT8 take turns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from pathlib import Path
 
 from benchmarks.figures import Figures, table
 from portico.clients.triton import UnderstandClient
-from portico.clients.triton_admin import TritonAdmin
 from portico.embedded.context import MODELS_ENVIRONMENT
 from portico.home import Home
 from tests.support import CHECKOUT, RunningStack
@@ -32,7 +31,6 @@ WORDS = (
 )
 TEXTS = [f"{WORDS} {last}" for last in ("door", "gate", "road", "wall", "field", "bridge", "lake", "hill")]
 MESSAGE = "what time is it in Tokyo"
-SIZES = (1, 16)
 CLIENTS = 8
 
 
@@ -40,39 +38,17 @@ def batch(size: int, *, start: int) -> list[str]:
     return [TEXTS[(start + number) % len(TEXTS)] for number in range(size)]
 
 
-def make_models(home: Home, threads: int) -> dict[str, str]:
-    """Both precisions behind the served head, with as many threads as told."""
-    order = json.dumps({"name": f"eval_{os.getpid()}_{threads}", "threads": threads, "runs": None})
-    python = MODELS_ENVIRONMENT / "bin" / "python"
+def ratios(home: Home, figures: Figures) -> None:
+    """INT8 against FP32, the files that Triton serves, in a process of their own (`benchmarks.encoder_speed`)."""
+    files = [home.models / name / "1" / "encoder.onnx" for name in ("text_encoder_fp32", "text_encoder")]
     done = subprocess.run(
-        [python, "-m", "triton_models.temporary", "--home", home.root],
-        cwd=CHECKOUT, input=order.encode(), capture_output=True, check=True,
+        [MODELS_ENVIRONMENT / "bin" / "python", "-m", "benchmarks.encoder_speed", *files],
+        cwd=CHECKOUT, capture_output=True, check=True,
     )  # fmt: skip
-    models: dict[str, str] = json.loads(done.stdout)["models"]
-    return models
-
-
-async def ratios(
-    client: UnderstandClient, models: dict[str, str], threads: int, figures: Figures, *, blocks: int
-) -> None:
-    for size in SIZES:
-        for model in models.values():
-            await client.guesses(batch(size, start=0), model=model)
-        shares = []
-        for _ in range(blocks):
-            spent = {name: await _block(client, model, size) for name, model in models.items()}
-            shares.append(spent["fp32"] / spent["int8"])
-        figures.add(f"int8_ratio_threads_{threads}_batch_{size}", statistics.median(shares))
-
-
-async def _block(client: UnderstandClient, model: str, size: int) -> float:
-    """The median second of a request."""
-    took = []
-    for start in range(12 if size == 1 else 4):
-        began = time.perf_counter()
-        await client.guesses(batch(size, start=start), model=model)
-        took.append(time.perf_counter() - began)
-    return statistics.median(took)
+    for row in json.loads(done.stdout):
+        figures.add(f"int8_ratio_threads_{row['threads']}_batch_{row['batch']}", row["ratio"])
+    sizes = [path.stat().st_size for path in files]
+    figures.add("int8_file_ratio", sizes[1] / sizes[0])
 
 
 async def one_message(client: UnderstandClient, figures: Figures, *, requests: int) -> None:
@@ -99,35 +75,26 @@ async def many_texts(client: UnderstandClient, figures: Figures, *, seconds: flo
     figures.add("encoder_texts_per_s", done / (time.monotonic() - began))
 
 
-async def measure(stack: RunningStack, figures: Figures, *, blocks: int, seconds: float) -> None:
-    address = stack.address("triton")
-    client = UnderstandClient(address, timeout_s=60)
-    admin = TritonAdmin(address, stack.credentials()["triton_admin_key"])
+async def measure(stack: RunningStack, figures: Figures, *, seconds: float) -> None:
+    client = UnderstandClient(stack.address("triton"), timeout_s=60)
     try:
         await one_message(client, figures, requests=200)
         await many_texts(client, figures, seconds=seconds)
-        for threads in (1, 2):
-            models = await asyncio.to_thread(make_models, stack.home, threads)
-            for model in models.values():
-                await admin.load(model)
-            await ratios(client, models, threads, figures, blocks=blocks)
-            for model in models.values():
-                await admin.unload(model)
     finally:
         await client.close()
-        await admin.close()
-    files = json.loads((stack.home.models / "manifest.json").read_text())["files"]
-    sizes = [files[f"{name}/1/encoder.onnx"]["size"] for name in ("text_encoder", "text_encoder_fp32")]
-    figures.add("int8_file_ratio", sizes[0] / sizes[1])
 
 
-def run(figures: Figures, *, blocks: int = 9, seconds: float = 5.0) -> None:
+def run(figures: Figures, *, repeats: int = 3, seconds: float = 5.0) -> None:
     """Measures on a Triton of its own, in a home that is removed afterwards."""
     root = Path(tempfile.mkdtemp(prefix="portico-models-bench-"))
     stack = RunningStack(root, only=("triton",))
     try:
         stack.start()
-        asyncio.run(measure(stack, figures, blocks=blocks, seconds=seconds))
+        for _ in range(repeats):
+            asyncio.run(measure(stack, figures, seconds=seconds))
+        stack.stop()  # the ratios are the processor's own
+        for _ in range(repeats):
+            ratios(stack.home, figures)
     finally:
         stack.stop()
         shutil.rmtree(root, ignore_errors=True)
@@ -135,11 +102,11 @@ def run(figures: Figures, *, blocks: int = 9, seconds: float = 5.0) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--blocks", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0)
     given = parser.parse_args()
     figures = Figures()
-    run(figures, blocks=given.blocks, seconds=given.seconds)
+    run(figures, repeats=given.repeats, seconds=given.seconds)
     measured: Sequence[str] = list(figures.readings)
     print(
         "\n".join(

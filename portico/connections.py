@@ -69,7 +69,9 @@ def sandbox_door(settings: Settings, home: Home) -> SandboxDoor:
     if not address:
         return SandboxDoor(unavailable="no sandbox was started here")
     key = str(_read(home.credentials).get("sandbox_key", ""))
-    return SandboxDoor(f"http://{address}", key, str(known.get("unavailable", "it has not been started yet")))
+    return SandboxDoor(
+        f"http://{address}", key, str(known.get("unavailable", "the sandbox has not been started yet"))
+    )
 
 
 def part_address(home: Home, part: str) -> str | None:

@@ -92,6 +92,11 @@ class Home:
         return self.root / "run"
 
     @property
+    def understand_counts(self) -> Path:
+        """What the worker's memory of texts brought, for the edge's metrics."""
+        return self.run / "understand-cache.json"
+
+    @property
     def parts(self) -> Path:
         return self.run / "parts.json"
 

@@ -32,6 +32,7 @@ RESERVED_PREFIXES = ("TEST_", "SANDBOX_")
 RESERVED_ROUTES = frozenset({"auto", "routes", "use", "usage"})
 """Words that stand in a route's place in requests and paths."""
 MIB = 1024 * 1024
+HOST = re.compile(r"(\*|(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-fA-F:.]+\])(:\d{1,5})?", re.ASCII)
 
 log = logger("settings")
 
@@ -150,6 +151,9 @@ class ModelSettings(Table):
     detect: bool = Field(True, description="look for local model servers on their usual ports at start")
     ports: tuple[int, ...] = Field((), description="further ports of this machine to look at")
     language: dict[str, LanguageModelSettings] = Field({}, description="language models on Triton, by name")
+    instances_max: int = Field(
+        2, ge=1, le=64, description="instances of `understand` that a long queue may bring; 1: always one"
+    )
     hub: HubSettings = HubSettings()
     intents: dict[str, str] = Field(
         {}, description="INTENT = ROUTE: which route is tried first for messages of that intent"
@@ -257,6 +261,21 @@ class ToolSettings(Table):
     def _split(cls, value: object) -> object:
         """A variable holds them as `a.example,10.0.0.5:8000`."""
         return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("hosts", "sites", "inner_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not HOST.fullmatch(one):
+                raise ValueError(f"{one!r} is no host: example.com, *.example.com, host:port, *")
+        return value
+
+    @field_validator("inner_hosts")
+    @classmethod
+    def _are_exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any("*" in one for one in value):
+            raise ValueError("a host of the inner network is named exactly")
+        return value
 
 
 class McpToolSettings(Table):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
@@ -15,6 +16,7 @@ import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 MEMORY = Path("/dev/shm")
 CHUNK = 4 * 1024 * 1024
 TAG = 16
+LOCK = "lock"
 
 
 class PictureFailed(Exception):
@@ -52,7 +55,8 @@ class Pictures:
         name = hashlib.sha256(str(state).encode()).hexdigest()[:16]
         self._open = MEMORY / f"portico-sandbox-{os.getuid()}-{name}"
         self._limit = limit_bytes
-        self._kept = 0
+        self._kept: dict[Path, int] = {}
+        self._lock: IO[bytes] | None = None
         self.missing = self._prepare()  # why pictures cannot be taken here; empty if they can
 
     def _prepare(self) -> str:
@@ -60,8 +64,12 @@ class Pictures:
         if kind != "tmpfs":
             return f"{MEMORY} is not kept in memory here"
         shutil.rmtree(self._open, ignore_errors=True)
+        _remove_abandoned()
         try:
             self._open.mkdir(mode=0o700)
+            self._lock = (self._open / "new-lock").open("wb")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            (self._open / "new-lock").rename(self._open / LOCK)
         except OSError as error:
             return f"{self._open} cannot be made: {error.strerror}"
         return ""
@@ -93,12 +101,12 @@ class Pictures:
     async def seal(self, folder: Path) -> Sealed:
         files = tuple(sorted((path.name, path.stat().st_size) for path in folder.iterdir()))
         size = sum(size for _, size in files)
-        if self._kept + size > self._limit:
+        if sum(self._kept.values()) + size > self._limit:
             raise PictureFailed(
                 f"pictures may take {self._limit >> 20} MiB together, and that is taken", full=True
             )
-        self._kept += size
         sealed = Sealed(self._disk / secrets.token_hex(16), files, size)
+        self._kept[sealed.path] = size
         try:
             await asyncio.to_thread(_seal, sealed, folder)
         except OSError as error:
@@ -113,12 +121,22 @@ class Pictures:
             raise PictureFailed("a picture cannot be opened: its file is damaged or gone") from error
 
     def drop(self, sealed: Sealed) -> None:
-        self._kept -= sealed.size
+        self._kept.pop(sealed.path, None)
         sealed.path.unlink(missing_ok=True)
 
     def close(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
         for folder in (self._open, self._disk):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    """What services left in memory that were killed: nobody holds their locks any more."""
+    for lock in MEMORY.glob(f"portico-sandbox-{os.getuid()}-*/{LOCK}"):
+        with contextlib.suppress(OSError), lock.open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def _mounts() -> list[str]:

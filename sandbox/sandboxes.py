@@ -159,8 +159,11 @@ class Sandboxes:
                 async with self._pictures.folder(picture.size) as folder:
                     await self._pictures.unseal(picture, folder)
                     sandbox.extend(timeout_s, shorten=True)
-                    await self._maker.resumed(sandbox, folder)
-            self._pictures.drop(picture)
+                    try:
+                        await self._maker.resumed(sandbox, folder)
+                    finally:  # it runs, or is over; only a process that could not be started leaves it paused
+                        if not sandbox.paused or sandbox.link.closed:
+                            self._pictures.drop(picture)
 
     async def fork(self, sandbox: Sandbox, count: int, timeout_s: float) -> list[Sandbox | TooMany]:
         """Running copies, each with tokens of its own, as far as there is room."""

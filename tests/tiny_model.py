@@ -39,6 +39,7 @@ class Answered:
 
     text: str = ""
     last: Delta = field(default_factory=Delta)
+    end: dict[str, Any] = field(default_factory=dict)
     pieces: int = 0
     began: float = 0.0
     ended: float = 0.0
@@ -60,5 +61,6 @@ async def ask(
                 told.last = delta
     finally:
         await answer.hang_up()
+    told.end = answer.told
     told.ended = time.monotonic()
     return told

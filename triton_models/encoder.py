@@ -75,7 +75,7 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
     options.enable_mem_pattern = False
     options.log_severity_level = 3
     # A thread that spins for the time between two operators makes two of them a quarter faster; one that spins
-    # longer takes the core from whoever else wants it (16 × slower under load).
+    # longer takes the core from whoever else wants it, and is then up to 1.7 × slower itself.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "10")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options

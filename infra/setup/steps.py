@@ -31,8 +31,7 @@ def set_up(*, dev: bool) -> None:
 
 def provide_sandbox() -> None:
     """What no first answer waits for: the sandboxes' binary and their system. Raises `SetupFailed`."""
-    stamps, digest = env.Stamps(env.MAIN), _sandbox_digest()
-    if not golang.missing(ON_DEMAND) and stamps.has("sandbox", digest):
+    if sandbox_is_built():
         return
     with (cache_directory() / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -42,7 +41,11 @@ def provide_sandbox() -> None:
             found = {**env.uv_environment(), "PATH": f"{uv.parent}:{os.environ['PATH']}"}
             python = env.MAIN / "bin" / "python"
             run((python, "-m", "sandbox.image", cache_directory() / "sandbox"), cwd=CHECKOUT, env=found)
-    stamps.put("sandbox", digest)
+    env.Stamps(env.MAIN).put("sandbox", _sandbox_digest())
+
+
+def sandbox_is_built() -> bool:
+    return not golang.missing(ON_DEMAND) and env.Stamps(env.MAIN).has("sandbox", _sandbox_digest())
 
 
 def provide_functions() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,8 +18,8 @@ from portico.home import Home
 
 app = typer.Typer(no_args_is_help=True, help="what the gateway can do", add_completion=False)
 
-WAIT_S = 60
-POLL_S = 1.0
+FIRST_S, NEXT_S = 3, 30
+"""How long a request waits for the result: the first one, before a person is told what it waits for, and the next."""
 LONGEST_WORDS = 90
 
 Schema = Mapping[str, Any]
@@ -79,11 +78,12 @@ def run_tool(
         _run_here(name, given, secret or [], save)
         return
     result = call(
-        "POST", "/v1/invocations", body={"toolName": name, "parameters": given}, params={"wait_s": WAIT_S}
+        "POST", "/v1/invocations", body={"toolName": name, "parameters": given}, params={"wait_s": FIRST_S}
     )
+    if result["status"] == "running":
+        _say_if_it_waits(result["invocationId"])
     while result["status"] == "running":
-        time.sleep(POLL_S)
-        result = call("GET", f"/v1/invocations/{result['invocationId']}")
+        result = call("GET", f"/v1/invocations/{result['invocationId']}", params={"wait_s": NEXT_S})
     if as_json:
         print_json(result)
     elif result["status"] == "succeeded":
@@ -95,6 +95,14 @@ def run_tool(
         typer.echo(f"{name}: {result['status']}: {error.get('message', error.get('code', ''))}", err=True)
     if result["status"] != "succeeded":
         raise typer.Exit(1)
+
+
+def _say_if_it_waits(invocation_id: str) -> None:
+    if any(one["invocation_id"] == invocation_id for one in call("GET", "/v1/approvals")):
+        typer.echo(
+            f"it waits for a yes: `/approve {invocation_id}` in a chat, or POST /v1/approvals/{invocation_id}",
+            err=True,
+        )
 
 
 def known_tools(*, here: bool = False) -> tuple[list[dict[str, Any]], list[str]]:

@@ -113,7 +113,7 @@ class TritonModels:
 
 
 class TritonAnswer:
-    """One request to one route."""
+    """One request to one route. `told` is what the model said at the end: counts and times."""
 
     def __init__(self, name: str, settings: RouteSettings, models: TritonModels) -> None:
         self._name = name
@@ -122,7 +122,7 @@ class TritonAnswer:
         self._stream: Any = None
         self._only_answer = AnswerOnly()
         self._calls: CallsInText | None = None
-        self._told: dict[str, Any] = {}
+        self.told: dict[str, Any] = {}
 
     async def deltas(
         self,
@@ -143,16 +143,16 @@ class TritonAnswer:
         ends_at = loop.time() + self._settings.timeout_s
         limit = min(ends_at, loop.time() + self._settings.first_token_timeout_s)
         said = False
-        while not self._told:
+        while not self.told:
             text = await self._next()
             if text and not said:
                 said, limit = True, ends_at
             if shown := self._shown(text):
                 yield Delta(shown)
-            if not self._told and loop.time() > limit:
+            if not self.told and loop.time() > limit:
                 if not said:
                     raise Unavailable(f"model route {self._name}", "no first token in time")
-                self._told = {"finish": "time_limit"}
+                self.told = {"finish": "time_limit"}
         yield self._last()
 
     async def hang_up(self) -> None:
@@ -173,7 +173,7 @@ class TritonAnswer:
         self._stream = client.stream_infer(_once({"model_name": model, "inputs": [tensor]}))
 
     async def _next(self) -> str:
-        """The next piece of text, or none every two seconds; at the end `self._told` says how it was."""
+        """The next piece of text, or none every two seconds; at the end `self.told` says how it was."""
         part = f"model route {self._name}"
         try:
             async with asyncio.timeout(SILENCE_S):
@@ -192,10 +192,10 @@ class TritonAnswer:
         if end is None:
             text: bytes = result.as_numpy("TEXT")[0]
             return text.decode()
-        self._told = json.loads(end[0])
+        self.told = json.loads(end[0])
         await self._let_end()
         self._refuse(part)
-        log.info("llm.answered", route=self._name, **self._told)
+        log.info("llm.answered", route=self._name, **self.told)
         return ""
 
     async def _let_end(self) -> None:
@@ -206,7 +206,7 @@ class TritonAnswer:
         self._stream = None
 
     def _refuse(self, part: str) -> None:
-        refused, why = self._told.get("refused"), str(self._told.get("why", ""))
+        refused, why = self.told.get("refused"), str(self.told.get("why", ""))
         if refused == "bad_request":
             raise NotTaken(f"{part}: {why}")
         if refused == "busy":
@@ -227,9 +227,9 @@ class TritonAnswer:
             calls = self._calls.calls()
         return Delta(
             rest,
-            input_tokens=self._told.get("input_tokens"),
-            output_tokens=self._told.get("output_tokens"),
-            finish="tool_calls" if calls else str(self._told.get("finish", "")),
+            input_tokens=self.told.get("input_tokens"),
+            output_tokens=self.told.get("output_tokens"),
+            finish="tool_calls" if calls else str(self.told.get("finish", "")),
             calls=calls,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import Any
 
 from tritonclient.grpc.aio import InferenceServerClient
@@ -13,6 +15,15 @@ from portico.errors import Misconfigured, Unavailable
 HEADER = "triton-grpc-protocol-portico-admin"
 LOAD_S = 120.0
 """A language model takes long to read; a sentence encoder a second."""
+
+
+@dataclass(frozen=True)
+class ModelWork:
+    """What a model has done since it was loaded. `queue_ns` is the sum over requests, `busy_ns` over runs."""
+
+    requests: int
+    queue_ns: int
+    busy_ns: int
 
 
 class TritonAdmin:
@@ -67,6 +78,46 @@ class TritonAdmin:
             raise _translated("the list of models", error) from error
         return {str(model["name"]): str(model.get("state", "")) for model in index.get("models", [])}
 
+    async def work(self, name: str) -> ModelWork:
+        try:
+            told: dict[str, Any] = await self._client.get_inference_statistics(
+                name, client_timeout=2.0, as_json=True
+            )
+        except InferenceServerException as error:
+            raise _translated(name, error) from error
+        versions = told.get("model_stats", [])
+        requests = [version.get("inference_stats", {}) for version in versions]
+        runs = [batch for version in versions for batch in version.get("batch_stats", [])]
+        return ModelWork(
+            sum(int(part.get("success", {}).get("count", 0)) for part in requests),
+            sum(int(part.get("queue", {}).get("ns", 0)) for part in requests),
+            sum(int(batch.get("compute_infer", {}).get("ns", 0)) for batch in runs),
+        )
+
+    async def instances(self, name: str) -> int:
+        """How many instances of the model there are."""
+        config = await self._config(name)
+        return sum(int(group.get("count", 1)) for group in config.get("instance_group", [])) or 1
+
+    async def set_instances(self, name: str, count: int) -> None:
+        """Until the model is loaded anew. Triton answers meanwhile; what else it was told of the model stays."""
+        config = await self._config(name)
+        config["instance_group"] = [{"kind": "KIND_CPU", "count": count}]
+        try:
+            await self._client.load_model(
+                name, headers=self._headers, config=json.dumps(config), client_timeout=LOAD_S
+            )
+        except InferenceServerException as error:
+            raise _translated(name, error) from error
+
+    async def _config(self, name: str) -> dict[str, Any]:
+        try:
+            told: dict[str, Any] = await self._client.get_model_config(name, client_timeout=2.0, as_json=True)
+        except InferenceServerException as error:
+            raise _translated(name, error) from error
+        config: dict[str, Any] = told["config"]
+        return config
+
     async def close(self) -> None:
         await self._client.close()
 
@@ -75,5 +126,5 @@ def _translated(name: str, error: InferenceServerException) -> Misconfigured | U
     """Triton gives one status for a model that fails and for a wrong request; away is another."""
     if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"):
         return Unavailable(PART, str(error.status()))
-    reason = " ".join(str(error.message()).split())[:400]
+    reason = " ".join(str(error.message()).split()).partition(" At: ")[0][:400]  # without the lines of code
     return Misconfigured(f"Triton did not take {name}: {reason}")

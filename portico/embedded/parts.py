@@ -14,13 +14,13 @@ from portico.embedded import bundle, sandbox, temporal, triton
 from portico.embedded.arguments import hide_argument
 from portico.embedded.binaries import OPA, VERSITYGW
 from portico.embedded.context import Context
-from portico.embedded.probes import grpc_health, grpc_true, http_ok
+from portico.embedded.probes import first_field, grpc_true, http_ok
 from portico.errors import Misconfigured
 from portico.logs import logger
 from portico.settings import Settings
 
 GRPC_HEALTH = "/grpc.health.v1.Health/Check"
-TRITON_READY = "/inference.GRPCInferenceService/ServerReady"
+TRITON_READY = "/inference.GRPCInferenceService/ModelReady"
 TEMPORAL_FRONTEND = "temporal.api.workflowservice.v1.WorkflowService"
 
 
@@ -53,7 +53,7 @@ class Part:
 
 
 async def _temporal_ready(context: Context, _pid: int) -> bool:
-    return await grpc_true(context.address("temporal"), GRPC_HEALTH, grpc_health(TEMPORAL_FRONTEND))
+    return await grpc_true(context.address("temporal"), GRPC_HEALTH, first_field(TEMPORAL_FRONTEND))
 
 
 def _opa_command(context: Context) -> tuple[str, ...]:
@@ -95,8 +95,10 @@ async def _s3_ready(context: Context, _pid: int) -> bool:
 
 
 async def _triton_ready(context: Context, pid: int) -> bool:
-    if not await grpc_true(context.address("triton"), TRITON_READY):
-        return False
+    """The models that every turn needs: Triton as a whole stops being ready when any other fails to load."""
+    for model in triton.LOADED:
+        if not await grpc_true(context.address("triton"), TRITON_READY, first_field(model)):
+            return False
     if not hide_argument(pid, context.credentials["triton_admin_key"]):
         log.warning("triton.key_in_command_line", process=pid)
     return True

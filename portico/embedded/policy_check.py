@@ -35,7 +35,7 @@ def check_own(opa: Path, *, shipped: dict[str, bytes], own: dict[str, bytes], fo
         capabilities = place / "capabilities.json"
         capabilities.write_text(json.dumps(_capabilities(opa)))
         done = run_opa(
-            opa, "check", "--format", "json", "--capabilities", str(capabilities),
+            opa, "check", "--max-errors", "0", "--format", "json", "--capabilities", str(capabilities),
             str(place / "shipped"), str(place / "own"),
         )  # fmt: skip
         if done.returncode:
@@ -106,9 +106,15 @@ def _capabilities(opa: Path) -> dict[str, Any]:
 
 def _first_error(done: subprocess.CompletedProcess[str], place: Path, folder: Path) -> str:
     try:
-        error = json.loads(done.stderr or done.stdout)["errors"][0]
+        errors = json.loads(done.stderr or done.stdout)["errors"]
+        # Rules that go in circles are told of every rule on the way, ours too; the user mends their own.
+        error = next((one for one in errors if _is_below(place, one)), errors[0])
     except (ValueError, KeyError, IndexError):
         return f"OPA refuses the rules in {folder}: {done.stderr.strip()[:300]}"
     location = error.get("location") or {}
     file = str(location.get("file", place)).replace(str(place), str(folder))
     return f"{file}:{location.get('row', 0)}: {error['message']}"
+
+
+def _is_below(place: Path, error: dict[str, Any]) -> bool:
+    return str((error.get("location") or {}).get("file", "")).startswith(str(place))

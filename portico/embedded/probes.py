@@ -64,9 +64,9 @@ async def grpc_true(address: str, method: str, message: bytes = b"", *, timeout_
         return False
 
 
-def grpc_health(service: str) -> bytes:
-    """The message of a `grpc.health.v1.Health/Check` for one service."""
-    return b"\x0a" + bytes([len(service)]) + service.encode()
+def first_field(name: str) -> bytes:
+    """A message whose first field is a name: the service of a `Health/Check`, the model of a `ModelReady`."""
+    return b"\x0a" + bytes([len(name)]) + name.encode()
 
 
 async def _within(timeout_s: float, work: Coroutine[Any, Any, bytes]) -> bytes:

@@ -108,7 +108,7 @@ class Runner:
             self._report(self.part.name, f"ready in {took:.1f} s  {address}")
             note("")
             code = await self._ended()
-            note("it ended and is being started again")
+            note(f"{self.part.name} ended and is being started again")
             self._report(self.part.name, f"ended ({_reason(code)}); starting it again, log: {self.log}")
             said, delay = "", FIRST_LATE_RETRY_S
             await self.stop()

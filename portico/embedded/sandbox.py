@@ -13,6 +13,8 @@ from portico.embedded.binaries import RUNSC, cache_directory
 from portico.embedded.context import Context
 from portico.embedded.state import write_private
 
+LONGEST_REASON = 600
+SET_UP = "set-up "
 SAYS = "sandbox: "  # how the service begins the line that says why it ends
 WARM = 0  # a sandbox that waits takes as much memory as the rest of the idle stack has left
 
@@ -50,18 +52,14 @@ def image_directory() -> str:
     return str(cache_directory() / "sandbox")
 
 
-def is_built() -> bool:
-    """Whether a start has nothing to build that takes a while."""
-    return RUNSC.path.exists() and any((cache_directory() / "sandbox").glob("image-*"))
-
-
 def note(context: Context, unavailable: str) -> None:
     """Tell the other parts: empty where code can run now."""
     write_private(context.home.sandbox_state, json.dumps({"unavailable": unavailable}))
 
 
 def reason(words: list[str]) -> str:
-    """Of the last lines of its log, the service's own; else the last."""
-    own = [line.removeprefix(SAYS) for line in words if line.startswith(SAYS)]
-    set_up = [line.removeprefix("set-up").strip() for line in words if line.startswith("set-up")]
-    return (own or set_up or words or ["it ended without a word"])[-1]
+    """Of the last lines of its log, what the service or the set-up said last, in one line."""
+    starts = [number for number, line in enumerate(words) if line.startswith((SAYS, SET_UP))]
+    said = " ".join(words[starts[-1] :] if starts else words[-1:])
+    told = said.removeprefix(SAYS).removeprefix(SET_UP)
+    return " ".join(told.split())[:LONGEST_REASON] or "it ended without a word"

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from infra.setup.steps import sandbox_is_built
 from portico.crypto import open_keyring
 from portico.embedded import sandbox
 from portico.embedded.binaries import OPA
@@ -74,8 +75,10 @@ class Stack:
 
     async def _keep_late(self, runner: Runner) -> None:
         """The sandbox is the one part that the rest can do without."""
-        if not sandbox.is_built():
-            sandbox.note(self.context, "it is being built, which takes a minute or two")
+        if sandbox_is_built():
+            sandbox.note(self.context, "the sandbox is being started")
+        else:
+            sandbox.note(self.context, "the sandbox is being built, which takes a minute or two")
             self.report(runner.part.name, f"is being built in the background, log: {runner.log}")
         await runner.keep_late(lambda why: sandbox.note(self.context, why), sandbox.reason)
 
@@ -136,7 +139,7 @@ def prepare(
             if door not in EDGE_DOORS:
                 registry.set_address(door, inner_address(registry.address(door)))
     context = Context(home, settings, registry, load_credentials(home), config)
-    sandbox.note(context, "it has not been started yet")
+    sandbox.note(context, "the sandbox has not been started yet")
     return Stack(context, parts, report), lock
 
 

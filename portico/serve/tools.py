@@ -82,9 +82,9 @@ class WorkerTools:
         self._proxy = egress_proxy(ground.settings)
         services = make_services(ground, blobs, proxy=self._proxy.grant)
         self._functions = make_functions(ground.settings, ground.home, services)
-        servers = McpSource(ground.settings, ground.home, McpPins(ground.database), ground.resolve)
+        self._servers = McpSource(ground.settings, ground.home, McpPins(ground.database), ground.resolve)
         publish = ToolTable(ground.database).publish
-        self.catalog = Catalog((self._functions, servers), publish=publish, reserved=STEP_NAMES)
+        self.catalog = Catalog((self._functions, self._servers), publish=publish, reserved=STEP_NAMES)
         """Functions come first: their names are taken."""
 
     async def start(self) -> None:
@@ -95,6 +95,7 @@ class WorkerTools:
         await self.catalog.publish()
 
     async def close(self) -> None:
+        await self._servers.close()
         await self._functions.close()
         await self._proxy.close()
 

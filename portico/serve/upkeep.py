@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 from activities.deps import Deps
 from channels.base import Account, Connects
 from channels.registry import Accounts, load
+from portico.clients.understand_cache import write_counts
 from portico.errors import Misconfigured, Unavailable
 from portico.logs import logger
 from portico.storage.blobs import SPARE_DAYS
@@ -16,6 +18,7 @@ DAY_S = 24 * 3600
 PRUNE_EVERY_S = 6 * 3600
 FIRST_PRUNE_S = 300
 RETRY_S = 60
+TELL_EVERY_S = 5
 
 log = logger("upkeep")
 
@@ -68,3 +71,14 @@ async def prune_for_ever(deps: Deps) -> None:
         except Unavailable as error:
             log.warning("upkeep.later", why=error.message)
         await asyncio.sleep(PRUNE_EVERY_S)
+
+
+async def tell_understanding(deps: Deps) -> None:
+    """Write what the memory of texts brought where the edge's metrics read it."""
+    told = None
+    while True:
+        counts = replace(deps.understand.counts)
+        if counts != told:
+            write_counts(counts, deps.home.understand_counts)
+            told = counts
+        await asyncio.sleep(TELL_EVERY_S)

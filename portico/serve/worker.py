@@ -33,14 +33,18 @@ from channels.registry import close_channels
 from portico.clients.opa import PolicyClient
 from portico.clients.temporal import connect, ensure_namespace
 from portico.clients.triton import UnderstandClient
+from portico.clients.triton_admin import TritonAdmin
+from portico.clients.understand_cache import ServedHead, UnderstandCache
 from portico.codec import WorkerCodec
+from portico.connections import triton_door
 from portico.crypto import write_private
 from portico.logs import logger
 from portico.serve.foundation import Foundation, lay_foundation
+from portico.serve.instances import follow_queue
 from portico.serve.models import model_routes
 from portico.serve.process import run, settle_memory
 from portico.serve.tools import WorkerTools
-from portico.serve.upkeep import identify_accounts, prune_for_ever
+from portico.serve.upkeep import identify_accounts, prune_for_ever, tell_understanding
 from portico.storage import live_choice
 from portico.storage.artifacts import Artifacts
 from portico.storage.blobs import BlobStore
@@ -59,9 +63,9 @@ WORKFLOWS: tuple[type, ...] = (Conversation, ToolRun)
 TASK_QUEUE = "portico"
 CACHED_WORKFLOWS = 2_000
 """More than conversations are active at once: with fewer, every turn replays its history (p99 of seconds)."""
-ACTIVITIES_AT_ONCE = 500
-"""Most of them wait for a platform or a model: a hundred that hang must not hold up the others' deliveries."""
 ALIVE_EVERY_S = 5.0
+ACTIVITIES_AT_ONCE = 300
+"""So many that calls of a slow tool, which wait for their turn, leave places for replies."""
 GRACE = timedelta(seconds=8)
 STICKY_TIMEOUT = timedelta(seconds=3)
 """How long a task waits for a worker that was killed before any other may take it."""
@@ -71,17 +75,18 @@ log = logger("worker")
 
 def activities(deps: Deps) -> list[Callable[..., Any]]:
     """Every activity, written out; a test holds the list against the modules."""
+    presence = Presence(deps.accounts)
     tools = ToolSteps(
         deps.catalog,
         keep_artifact=deps.artifacts.keep,
         keep_output=deps.artifacts.keep_output,
         publish=deps.live.publish,
+        typing=presence.typing,
         default_timeout_s=deps.settings.tools.timeout_s,
     )
     authorize = AuthorizeSteps(deps, tool_spec=deps.catalog.spec)
     offers = OfferSteps(deps, authorize.about_tool)
     callback = CallbackSteps(deps.settings, deps.policy, deps.secrets, blobs=deps.blobs)
-    presence = Presence(deps.accounts)
     pairing = PairingSteps(deps)
     return [
         NormalizeSteps(deps).normalize,
@@ -125,7 +130,10 @@ def make_deps(ground: Foundation, tools: WorkerTools | None = None) -> Deps:
         blobs=blobs,
         live=live_choice.publisher(ground.home, ground.keyring, ground.settings),
         policy=PolicyClient(connections.opa_url, connections.opa_token),
-        understand=UnderstandClient(connections.triton),
+        understand=UnderstandCache(
+            UnderstandClient(connections.triton),
+            ServedHead(ground.home.models / "understand" / "intents.json"),
+        ),
         routes=model_routes(ground),
         usage=ModelUsage(ground.database),
         data_classes=DataClasses(ground.database),
@@ -151,10 +159,19 @@ def _make_worker(client: Client, deps: Deps, queue: str) -> Worker:
         # 30 % less CPU a turn; the tests run these workflows in the sandbox, and a replay gate stands beside.
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=CACHED_WORKFLOWS,
+        max_concurrent_activities=ACTIVITIES_AT_ONCE,
         max_heartbeat_throttle_interval=timedelta(seconds=1),
         graceful_shutdown_timeout=GRACE,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
     )
+
+
+async def _follow_queue(ground: Foundation) -> None:
+    """Of the Triton that belongs to this home; another's is not ours to change."""
+    address, key = triton_door(ground.settings, ground.home)
+    if key.get_secret_value():
+        admin = TritonAdmin(address, key.get_secret_value())
+        await follow_queue(ground.home, admin, most=ground.settings.models.instances_max)
 
 
 async def serve() -> None:
@@ -173,8 +190,12 @@ async def serve() -> None:
         asyncio.create_task(deps.routes.detect()),
         asyncio.create_task(identify_accounts(ground.accounts)),
         asyncio.create_task(prune_for_ever(deps)),
+        asyncio.create_task(tell_understanding(deps)),
+        asyncio.create_task(_follow_queue(ground)),
         asyncio.create_task(deps.catalog.run()),
     ]
+    for task in beside:
+        task.add_done_callback(_say_if_it_ends)
     async with AsyncExitStack() as working:
         for worker in make_workers(client, deps):
             await working.enter_async_context(worker)
@@ -191,6 +212,12 @@ async def serve() -> None:
     await close_channels(ground.accounts)
     await deps.live.close()
     ground.database.close()
+
+
+def _say_if_it_ends(task: asyncio.Task[None]) -> None:
+    """What runs beside the work is not missed at once when a bug ends it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("worker.ended_beside", exc_info=error)
 
 
 def main() -> None:

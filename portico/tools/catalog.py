@@ -13,7 +13,7 @@ from portico.contracts import Artifact
 from portico.errors import PorticoError
 from portico.logs import logger
 from portico.steps import ToolCall
-from portico.tool import ToolSpec
+from portico.tool import ToolError, ToolSpec
 
 NEAREST = 3
 RETRY_S = 1.0
@@ -24,6 +24,12 @@ Report = Callable[[str, float | None], None]
 KeepArtifact = Callable[[str, bytes, str], Awaitable[Artifact]]
 
 log = logger("tools")
+
+
+class EndUnknown(ToolError):
+    """Who runs the tool was lost in the middle of a call, and cannot be asked what came of it."""
+
+    code = "interrupted"
 
 
 class RunningTool:

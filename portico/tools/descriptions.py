@@ -38,7 +38,10 @@ class Descriptions:
         gone = {str(file.path) for file, _ in described}
         known = {key: one for key, one in known.items() if one["path"] not in gone}
         for file, answer in described:
-            known[self._key(file)] = {**answer, "path": str(file.path)}
+            if not any(
+                spec.get("unavailable") for spec in answer.get("specs", ())
+            ):  # it may be mended meanwhile
+                known[self._key(file)] = {**answer, "path": str(file.path)}
         self._known = known
         if self._path is not None and described:
             write_private(self._path, json.dumps(known).encode())
@@ -52,7 +55,11 @@ class Descriptions:
             content = json.loads(self._path.read_bytes()) if self._path is not None else {}
         except (OSError, ValueError):
             return {}
-        return content if isinstance(content, dict) else {}
+        whole = isinstance(content, dict) and all(
+            isinstance(one, dict) and {"path", "beside", "specs", "digest"} <= set(one)
+            for one in content.values()
+        )
+        return content if whole else {}
 
 
 def _reader() -> str:

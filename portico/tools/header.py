@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import tomllib
 from dataclasses import dataclass
 from typing import Any, get_args
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from portico.tool import Effects, Risk, ToolSpec
 
@@ -28,8 +31,6 @@ class Outline:
 
     tools: tuple[ToolSpec, ...] = ()
     dependencies: tuple[str, ...] | None = None
-    requires_python: str = ""
-    names: tuple[str, ...] = ()
 
 
 def read_outline(name: str, content: bytes) -> Outline:
@@ -45,14 +46,8 @@ def read_outline(name: str, content: bytes) -> Outline:
         raise BadFile(f"{name}:{error.lineno or 1}: SyntaxError: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise BadFile(f"{name}: {type(error).__name__}") from None
-    tools = tuple(_outlined(name, node, call) for node, call in _declared(tree))
-    dependencies, requires_python = _metadata(name, text)
-    return Outline(
-        tools=tools,
-        dependencies=dependencies,
-        requires_python=requires_python,
-        names=tuple(tool.name for tool in tools),
-    )
+    tools = tuple(_outlined(node, call) for node, call in _declared(tree))
+    return Outline(tools=tools, dependencies=_dependencies(name, text))
 
 
 def _declared(tree: ast.Module) -> list[tuple[ast.FunctionDef | ast.AsyncFunctionDef, ast.Call | None]]:
@@ -68,7 +63,7 @@ def _declared(tree: ast.Module) -> list[tuple[ast.FunctionDef | ast.AsyncFunctio
     return found
 
 
-def _outlined(file: str, node: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call | None) -> ToolSpec:
+def _outlined(node: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call | None) -> ToolSpec:
     """Enough for a list and for policy; the schema is known once the file can be loaded."""
     given: dict[str, Any] = {}
     for keyword in call.keywords if call else ():
@@ -87,10 +82,11 @@ def _outlined(file: str, node: ast.FunctionDef | ast.AsyncFunctionDef, call: ast
     )
 
 
-def _metadata(name: str, text: str) -> tuple[tuple[str, ...] | None, str]:
+def _dependencies(name: str, text: str) -> tuple[str, ...] | None:
+    """What the script metadata asks for; None where there is none, and Portico's own environment does."""
     blocks = [match for match in _BLOCK.finditer(text) if match["type"] == "script"]
     if not blocks:
-        return None, ""
+        return None
     if len(blocks) > 1:
         raise BadFile(f"{name}: two blocks of script metadata")
     lines = [line[2:] if line.startswith("# ") else line[1:] for line in blocks[0]["content"].splitlines()]
@@ -99,9 +95,20 @@ def _metadata(name: str, text: str) -> tuple[tuple[str, ...] | None, str]:
         found = tomllib.loads("\n".join(lines))
     except tomllib.TOMLDecodeError as error:
         raise BadFile(f"{name}:{line}: the script metadata is not TOML: {error}") from None
-    dependencies, requires_python = found.get("dependencies", []), found.get("requires-python", "")
+    dependencies = found.get("dependencies", [])
     if not isinstance(dependencies, list) or not all(isinstance(one, str) for one in dependencies):
         raise BadFile(f"{name}:{line}: dependencies is a list of requirements")
     if any(one.lstrip().startswith("-") or "\n" in one for one in dependencies):
         raise BadFile(f"{name}:{line}: a dependency is a requirement, not an option")
-    return tuple(dependencies), str(requires_python)
+    _check_python(f"{name}:{line}", found.get("requires-python", ""))
+    return tuple(dependencies)
+
+
+def _check_python(where: str, wanted: object) -> None:
+    here = ".".join(map(str, sys.version_info[:3]))
+    try:
+        fits = SpecifierSet(str(wanted)).contains(here)
+    except InvalidSpecifier:
+        raise BadFile(f"{where}: requires-python is not a version specifier") from None
+    if not fits:
+        raise BadFile(f"{where}: it wants Python {str(wanted)[:40]}, this is {here}")

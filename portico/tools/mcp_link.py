@@ -18,6 +18,7 @@ from portico.egress import GuardedTransport, network
 from portico.errors import Forbidden, PorticoError, Unavailable
 from portico.settings import McpServerSettings, Settings
 from portico.tool import ToolFailed
+from portico.tools.catalog import EndUnknown
 from portico.tools.mcp_results import line
 from portico.tools.mcp_stdio import Child
 
@@ -26,6 +27,7 @@ LIST_EVERY_S = 15.0
 CONNECT_S = 30.0
 LIST_S = 30.0
 MOST_PAGES = 20
+LOST = (types.CONNECTION_CLOSED, types.REQUEST_TIMEOUT)
 SECRETS = ("secret:", "env:", "file:")
 LARGEST_ANSWER = 8 * 1024 * 1024
 
@@ -73,7 +75,7 @@ class Link:
     async def call(
         self, tool: str, arguments: dict[str, Any], report: Report, limit_s: float
     ) -> types.CallToolResult:
-        """Raises `ToolFailed`, also where the server is lost meanwhile: then nobody knows what it did."""
+        """Raises `ToolFailed`, and `EndUnknown` where the server is lost meanwhile."""
         client = self._client
         if client is None:
             raise ToolFailed("its server is away")
@@ -86,9 +88,11 @@ class Link:
                 tool, arguments, read_timeout_seconds=limit_s, progress_callback=told
             )
         except MCPError as error:
+            if error.error.code in LOST:
+                raise EndUnknown(f"its server was lost: {line(error.error.message)}") from None
             raise ToolFailed(line(error.error.message) or "the server refused the call") from None
         except (httpx2.HTTPError, OSError) as error:
-            raise ToolFailed(f"its server was lost: {type(error).__name__}") from None
+            raise EndUnknown(f"its server was lost: {type(error).__name__}") from None
 
     def why(self, error: BaseException | None) -> str:
         """In one line for people why the connection ended."""

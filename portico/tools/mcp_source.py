@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 APPROVALS_EVERY_S = 1.0
+MARGIN_S = 5.0
+"""The worker's own limit comes first; this is for a connection that hangs."""
 NOTHING: dict[str, JsonValue] = {"type": "object", "properties": {}}
 
 log = logger("mcp")
@@ -45,6 +47,7 @@ class McpSource:
             _Server(name, server, settings, home, pins, resolve)
             for name, server in sorted(settings.mcp.servers.items())
         ]
+        self._watching: asyncio.Task[Any] | None = None
 
     def specs(self) -> Sequence[ToolSpec]:
         return [spec for server in self._servers for spec in server.specs()]
@@ -54,6 +57,7 @@ class McpSource:
 
     async def watch(self, changed: Callable[[], None]) -> None:
         """Keep every server connected, for ever."""
+        self._watching = asyncio.current_task()
         if not self._servers:
             await asyncio.Event().wait()
         # It takes most of a second, and only who has such servers needs it.
@@ -61,6 +65,12 @@ class McpSource:
         async with asyncio.TaskGroup() as group:
             for server in self._servers:
                 group.create_task(server.keep(changed))
+
+    async def close(self) -> None:
+        """End `watch`, and wait until every server's program has ended."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
 
     async def execute(self, spec: ToolSpec, call: ToolCall, run: RunningTool) -> JsonValue:
         server = next((one for one in self._servers if one.has(spec.name)), None)
@@ -128,17 +138,26 @@ class _Server:
         if link is None or not tool:
             raise ToolFailed(f"the server {self._name} is away: {self._away}")
         arguments = dict(call.invocation.parameters)
-        asked = asyncio.create_task(link.call(tool, arguments, run.progress, self._server.timeout_s))
+        limit_s = self._server.timeout_s + MARGIN_S
+        asked = asyncio.create_task(link.call(tool, arguments, run.progress, limit_s))
         stopped = asyncio.create_task(run.cancelled.wait())
         try:
             await asyncio.wait({asked, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not asked.done():
-                raise ToolFailed("stopped")
+                await self._stop(spec, asked)
             return await mcp_results.output(asked.result(), run)
         finally:
             for task in (asked, stopped):
                 task.cancel()
             await asyncio.gather(asked, stopped, return_exceptions=True)
+
+    async def _stop(self, spec: ToolSpec, asked: asyncio.Task[Any]) -> None:
+        """Tell the server. It never says what came of that: a call that changes things does not end by itself."""
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        if spec.effects == "write":
+            await asyncio.Event().wait()
+        raise ToolFailed("stopped")
 
     async def _connect(self) -> bool:
         """One connection from its start to its end; whether the server was met at all."""

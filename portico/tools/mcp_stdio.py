@@ -89,7 +89,8 @@ class Child:
 
     async def _start(self) -> asyncio.subprocess.Process:
         variables = {"PATH": PATH, "HOME": str(self._folder), "LANG": "C.UTF-8", **self._environment}
-        program = shutil.which(self._command[0], path=variables["PATH"])
+        # Found as the owner would find it; what it finds itself is another matter.
+        program = shutil.which(self._command[0], path=variables["PATH"]) or shutil.which(self._command[0])
         if program is None:
             raise Misconfigured(f"there is no program {self._command[0]}")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

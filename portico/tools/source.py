@@ -165,9 +165,15 @@ class FunctionSource:
     def _loaded(self) -> dict[Path, _Described]:
         found: dict[Path, _Described] = {}
         for path, (file, task) in tuple(self._loading.items()):
-            if task.done():
-                del self._loading[path]
-                found |= {one.file.path: one for one in task.result() if one.file.path == file.path}
+            if not task.done():
+                continue
+            del self._loading[path]
+            error = task.exception()
+            if error is not None:
+                problem = f"{path}: it cannot be described ({type(error).__name__})"
+                found[path] = _Described(file, Path(sys.executable), problem=problem)
+                continue
+            found |= {one.file.path: one for one in task.result() if one.file.path == file.path}
         return found
 
     def _is_new(self, path: Path, file: ToolFile) -> bool:

@@ -184,7 +184,15 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="replace")  # type: ignore[union-attr]
     shell = make_shell(cells.emit)
-    cells.serve(lambda request: run_cell(shell, request, cells.emit), renew)
+
+    def renewed(seed: str) -> None:
+        renew(seed)
+        shell.run_cell(
+            "1", store_history=False, silent=True
+        )  # a copy's memory is brought in as it is used: now,
+        shell.display_formatter.format(1)  # and not while somebody waits for the first cell
+
+    cells.serve(lambda request: run_cell(shell, request, cells.emit), renewed)
 
 
 if __name__ == "__main__":

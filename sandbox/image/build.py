@@ -7,6 +7,7 @@ nothing of `/etc`, `/root`, `/home`, `/var` or `/usr/local`.
 from __future__ import annotations
 
 import compileall
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,7 @@ PROVIDED = (
     "usr/share/terminfo",
     "usr/share/fonts",
 )
+UNUSED_S = 30 * 24 * 3600
 TOP = ("bin", "sbin", "lib", "lib64")
 EMPTY = (
     "proc",
@@ -83,7 +86,18 @@ def provide(directory: Path) -> Image:
                 raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
+    with contextlib.suppress(PermissionError):  # of another user, who built it for all
+        os.utime(root)
+    _remove_old(directory)
     return Image(root, _mounts(), _environment())
+
+
+def _remove_old(directory: Path) -> None:
+    """Images that nobody has started a service from for a month."""
+    for folder in directory.glob("image-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > UNUSED_S:
+                shutil.rmtree(folder)
 
 
 def _fill(root: Path) -> None:

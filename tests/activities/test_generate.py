@@ -283,9 +283,11 @@ async def test_a_server_that_takes_no_tools_is_asked_without_and_remembered(
 async def test_a_server_that_refuses_with_and_without_tools_is_misconfigured(
     steps: GenerateSteps, model: FakeOpenAI
 ) -> None:
-    model.script("chat", status(401), status(401))
-    with pytest.raises(Misconfigured, match="API key"):
-        await ActivityEnvironment().run(steps.generate, step(tools=(OFFERED,)))
+    model.script("chat", status(400), status(400), status(401))
+    for why in ("refused the request", "API key"):
+        with pytest.raises(Misconfigured, match=why):
+            await ActivityEnvironment().run(steps.generate, step(tools=(OFFERED,)))
+    assert ["tools" in asked for asked in model.asked] == [True, False, True]
     model.say("Well.")
     await ActivityEnvironment().run(steps.generate, step(tools=(OFFERED,)))
     assert "tools" in model.asked[-1], "it was not the tools"

@@ -11,6 +11,7 @@ from e2b_code_interpreter import Sandbox
 
 from portico.connections import sandbox_door
 from portico.embedded.binaries import RUNSC
+from portico.embedded.sandbox import reason
 from tests.conftest import MakeStack
 from tests.support import RunningStack, until
 
@@ -81,3 +82,16 @@ def test_one_that_runs_elsewhere_is_taken_as_it_is(make_stack: MakeStack) -> Non
     door = sandbox_door(stack.settings, stack.home)
     assert (door.url, door.key, door.unavailable) == ("http://192.0.2.1:9999", "e2b_elsewhere", "")
     assert row(stack, "sandbox")["state"] == "external"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["12:00 sandbox i1 ends", "sandbox: no way.", "  Do this."], "no way. Do this."),
+        (["sandbox: an old one", "set-up    go build failed:", "    line"], "go build failed: line"),
+        (["Traceback", "OSError: full"], "OSError: full"),
+        ([], "it ended without a word"),
+    ],
+)
+def test_the_reason_is_what_was_said_last(words: list[str], told: str) -> None:
+    assert reason(words) == told

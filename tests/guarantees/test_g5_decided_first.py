@@ -134,10 +134,12 @@ def check_decided(events: list[Event]) -> list[str]:
             if decision["effect"] == "allow":
                 assert decision["revision"], "it says which rules decided"
                 allowed[decision["decision_id"]] = event.name
-        if event.kind == "asked" and event.name in EFFECTS:
+        # A tool's activity has the tool's own name.
+        name = "execute_tool" if event.kind == "asked" and "invocation" in event.content[0] else event.name
+        if event.kind == "asked" and name in EFFECTS and event.name not in EFFECTS.values():
             decision_id = event.content[0]["decision_id"]
-            assert allowed.get(decision_id) == EFFECTS[event.name], f"{event.name} was not decided before"
-            effects.append(event.name)
+            assert allowed.get(decision_id) == EFFECTS[name], f"{event.name} was not decided before"
+            effects.append(name)
     return effects
 
 

@@ -65,6 +65,9 @@ OTHER_FORMS = [
     "http://00000000127.0.0.1/",
 ]
 INNER = [
+    "http://localhost/",
+    "http://LOCALHOST:8000/",
+    "http://x.localhost./",
     "http://127.0.0.1/",
     "http://127.8.8.8:9000/",
     "http://0.0.0.0/",

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import structlog
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from portico.egress_proxy import HostPattern
 from portico.errors import Misconfigured
 from portico.home import Home
-from portico.settings import Settings, Table, load_settings
+from portico.settings import Settings, Table, ToolSettings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -160,3 +161,21 @@ def _fields(table: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
         else:
             found.append((name, field))
     return found
+
+
+@pytest.mark.parametrize("key", ["hosts", "sites", "inner_hosts"])
+@pytest.mark.parametrize(
+    "wrong", ["http://example.com", "a b", "example.com/path", "user@example.com", "a:b", ""]
+)
+def test_a_host_is_written_as_a_host(key: str, wrong: str) -> None:
+    with pytest.raises(ValidationError, match="no host"):
+        ToolSettings.model_validate({key: [wrong]})
+
+
+def test_hosts_may_be_given_in_every_form_that_the_proxy_knows() -> None:
+    hosts = ("example.com", "*.example.com", "nas:8000", "*", "*:8080", "10.0.0.5:80", "[fd00::1]:443")
+    assert ToolSettings.model_validate({"hosts": " ".join(hosts)}).hosts == hosts
+    for host in hosts:
+        HostPattern.of(host)
+    with pytest.raises(ValidationError, match="exactly"):
+        ToolSettings.model_validate({"inner_hosts": ["*.lan"]})

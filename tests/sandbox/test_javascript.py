@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -80,3 +81,30 @@ def test_the_sdks_work_unchanged(service: Service, packages: Path) -> None:
         "gone": True,
         "stranger": "AuthenticationError",
     }
+
+
+def test_the_examples_of_their_readmes_run_unchanged(service: Service, packages: Path) -> None:
+    ran = 0
+    for package in ("e2b", "@e2b/code-interpreter"):
+        text = (packages / "node_modules" / package / "README.md").read_text()
+        for example in re.findall(r"```ts\n(.*?)```", text, re.DOTALL):
+            if "domain:" in example:
+                continue  # for an account at E2B's own address
+            script = packages / f"example-{os.getpid()}.mjs"
+            script.write_text(example)
+            names = {"E2B_API_URL": service.url, "E2B_SANDBOX_URL": service.url, "E2B_API_KEY": service.key}
+            environment = {"PATH": os.environ["PATH"], "HOME": str(packages), **names}
+            try:
+                done = subprocess.run(
+                    ["node", "--no-warnings", script],
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    timeout=60,
+                )
+            finally:
+                script.unlink()
+            wanted = re.findall(r"console\.log\(.*?\)\s*// (?:outputs )?(.*)", example)
+            assert done.stdout.split() == " ".join(wanted).split(), done.stderr
+            ran += 1
+    assert ran >= 3

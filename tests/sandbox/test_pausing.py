@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -12,6 +14,7 @@ import pytest
 from e2b.exceptions import RateLimitException, SandboxException, SandboxNotFoundException
 from e2b_code_interpreter import Sandbox
 
+from sandbox.pictures import Pictures
 from tests.sandbox.attempts import tried
 from tests.sandbox.conftest import MakeService, Service
 from tests.sandbox.test_api import wait_until
@@ -194,6 +197,38 @@ def test_pictures_have_a_limit_and_leave_nothing_behind(make_service: MakeServic
     again = make_service()
     assert time.monotonic() - began < 60
     assert pictures_of(again) == []
+
+
+def test_a_kill_in_the_middle_of_anything_leaves_nothing(service: Service) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        for delay_s, paused in ((0.05, False), (0.2, False), (0.02, True), (0.1, True), (0.3, True)):
+            sandbox = Sandbox.create(**service.options)
+            if paused:
+                sandbox.pause()
+                turning = threads.submit(Sandbox.connect, sandbox.sandbox_id, **service.options)
+            else:
+                turning = threads.submit(sandbox.pause)
+            time.sleep(delay_s)
+            assert sandbox.kill()
+            turning.exception(timeout=30)
+            with pytest.raises(SandboxNotFoundException):
+                sandbox.get_info()
+    wait_until(lambda: pictures_of(service) == [])
+    assert Sandbox.create(**service.options).kill()
+
+
+def test_what_a_killed_service_left_in_memory_is_removed(tmp_path: Path) -> None:
+    left = Path(f"/dev/shm/portico-sandbox-{os.getuid()}-{'0' * 16}")
+    held = Pictures(tmp_path, 1)
+    left.mkdir(exist_ok=True)
+    (left / "lock").touch()
+    other = tmp_path / "other"
+    other.mkdir()
+    Pictures(other, 1).close()
+
+    assert not left.exists()
+    assert held.new_folder(1).is_dir()
+    held.close()
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,9 @@ def alone(decoder: Decoder, prompt: list[int], *, piece: int, row: int) -> list[
         filled += len(part)
     tokens = [int(logits.argmax())]
     while len(tokens) < TOKENS:
-        others = [Row(0, 0)] * row
-        tokens.append(int(decoder.step([*others, Row(tokens[-1], filled)])[row].argmax()))
+        before = len(tokens) % 2 * row  # with the rows before it, or by itself
+        rows = [*[Row(0, 0)] * before, Row(tokens[-1], filled)]
+        tokens.append(int(decoder.step(rows, first=row - before)[-1].argmax()))
         filled += 1
     return tokens
 

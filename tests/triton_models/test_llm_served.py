@@ -126,6 +126,21 @@ async def test_nobody_writes_words_of_control(models: TritonModels) -> None:
     assert told.last.input_tokens == other.last.input_tokens
 
 
+async def test_what_was_read_before_is_not_read_again(models: TritonModels) -> None:
+    """Also while others are written, and with the same words in the end."""
+    question = {"role": "user", "content": "Where do all these doors lead? " * 5}
+    first = await ask(models, "endless", [question], max_tokens=40)
+    others = [ask(models, "endless", f"{number} other", max_tokens=60) for number in range(SLOTS - 1)]
+    again, *_ = await asyncio.gather(ask(models, "endless", [question], max_tokens=40), *others)
+    dialogue = [question, {"role": "assistant", "content": "There."}, {"role": "user", "content": "Why?"}]
+    later = await ask(models, "endless", dialogue, max_tokens=5)
+
+    assert first.last.input_tokens is not None
+    assert again.end["reused_tokens"] == first.last.input_tokens - 1
+    assert later.end["reused_tokens"] >= first.last.input_tokens - 1
+    assert again.text == first.text
+
+
 async def test_the_same_seed_gives_the_same_answer(models: TritonModels) -> None:
     first, again, other = [
         await ask(models, "endless", "hello", max_tokens=60, temperature=1.5, seed=seed) for seed in (7, 7, 8)
@@ -271,6 +286,7 @@ async def test_a_file_that_was_changed_is_not_served(
 
     with pytest.raises(Misconfigured, match=r"model\.onnx\.data is not what was fetched"):
         await ask(models, "changed", "hello")
+    assert await asyncio.to_thread(serving.is_ready, "triton")  # for everything else
     weights.write_bytes(raw[:1000])
     with pytest.raises(Misconfigured, match="missing or cut off"):
         await ask(models, "changed", "hello")

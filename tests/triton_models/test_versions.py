@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from portico.clients.triton import UnderstandClient
+from portico.clients.understand_cache import ServedHead, UnderstandCache
 from tests.support import RunningStack
 from tests.triton_models.test_build import OWN
 
@@ -70,6 +71,10 @@ class Traffic:
 
 async def test_a_new_head_is_taken_over_under_load_and_gone_back_from(served: RunningStack) -> None:
     _, first = await ask(served, "hello")
+    actions = served.home.models / "understand" / "intents.json"
+    client = UnderstandClient(served.address("triton"), timeout_s=10)
+    memory = UnderstandCache(client, ServedHead(actions))  # as the worker has it, all the while
+    assert await remembered(memory, "an espresso, please") != "coffee"
     (served.home.intents / "coffee.yaml").write_text(OWN)
 
     async with Traffic(served) as traffic:
@@ -80,6 +85,7 @@ async def test_a_new_head_is_taken_over_under_load_and_gone_back_from(served: Ru
     assert "Triton takes the version over" in done.stderr
     assert set(traffic.heads) == {first, told["head_version"]}
     assert await ask(served, "an espresso, please") == ("coffee", told["head_version"])
+    assert await remembered(memory, "an espresso, please") == "coffee"
 
     async with Traffic(served) as traffic:
         done = await asyncio.to_thread(served.run, "models", "rollback")
@@ -87,6 +93,17 @@ async def test_a_new_head_is_taken_over_under_load_and_gone_back_from(served: Ru
     assert f"(head {first}) answers now" in done.stdout
     assert set(traffic.heads) == {first, told["head_version"]}
     assert (await ask(served, "an espresso, please"))[0] != "coffee"
+    assert await remembered(memory, "an espresso, please") != "coffee"
+    await client.close()
+
+
+async def remembered(memory: UnderstandCache, text: str) -> str:
+    """The intent, asked twice: the second answer comes from memory."""
+    hits = memory.counts.hits
+    (first,), (second,) = await memory.understand([text]), await memory.understand([text])
+    assert memory.counts.hits > hits
+    assert first is second
+    return second.intent
 
 
 async def test_a_version_that_cannot_be_loaded_leaves_the_one_before_serving(served: RunningStack) -> None:

@@ -244,11 +244,15 @@ async def test_continues_as_new_twice_with_an_answer_and_a_queue_open(world: Wor
 
 async def test_a_person_on_a_platform_sees_that_the_model_writes(world: World) -> None:
     chat = world.new_chat()
-    world.model.say("Slowly", " but surely.", pause_s=0.3)
+    world.model.say("Slowly", " but surely.", pause_s=0.5)
     await world.say(QUESTION, chat=chat)
     await world.replies(chat)
     shown = [call.payload for call in world.telegram.called("sendChatAction")]
     assert {"chat_id": chat, "action": "typing"} in shown
+    quick = world.new_chat()
+    await world.say("/calc 1 + 1", chat=quick)
+    await world.replies(quick)
+    assert not any(one.payload["chat_id"] == quick for one in world.telegram.called("sendChatAction"))
 
 
 async def test_what_a_tool_returns_is_no_command(world: World) -> None:

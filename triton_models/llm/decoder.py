@@ -59,10 +59,10 @@ class Decoder:
         logits = self._run(ids, np.array([filled]), first=row)
         return np.asarray(logits[0, -1], np.float32)
 
-    def step(self, rows: Sequence[Row]) -> Array:
-        """One token for each of the first rows; the logits [rows, vocabulary]."""
+    def step(self, rows: Sequence[Row], *, first: int = 0) -> Array:
+        """One token for each of these rows, the first of which is `first`; the logits [rows, vocabulary]."""
         ids = np.array([[row.token] for row in rows], dtype=np.int64)
-        logits = self._run(ids, np.array([row.filled for row in rows]), first=0)
+        logits = self._run(ids, np.array([row.filled for row in rows]), first=first)
         return np.asarray(logits[:, -1], np.float32)
 
     def _run(self, ids: Array, filled: Array, *, first: int) -> Array:

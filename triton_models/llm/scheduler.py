@@ -1,7 +1,8 @@
 """Several answers from one model at the same time: a thread that reads prompts piece by piece and decodes together.
 
 An answer that is asked for joins the running ones before their next token; a long prompt is read in pieces, with
-a token of every running answer between two of them.
+a token of every running answer between two of them. What a row of the cache holds of an ended answer is not read
+again by the next one that begins with the same tokens, as the next turn of a conversation does.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Job:
     left_out: int = 0
     asked_at: float = field(default_factory=time.monotonic)
     filled: int = 0
+    reused: int = 0
     tokens: list[int] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
     first_at: float = 0.0
@@ -71,6 +73,7 @@ class Scheduler:
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
         self._rows: list[Job | None] = [None] * decoder.rows
+        self._kept: list[list[int]] = [[] for _ in self._rows]  # tokens that a free row still holds
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -115,13 +118,20 @@ class Scheduler:
         with self._changed:
             while not self._closed and not self._waiting and not any(self._rows):
                 self._changed.wait()
-            for row, job in enumerate(self._rows):
-                if job is None and self._waiting:
-                    self._rows[row] = self._waiting.popleft()
+            while self._waiting and None in self._rows:
+                self._place(self._waiting.popleft())
             closed = self._closed
             waiting = list(self._waiting)
         self._let_go(waiting)
         return not closed
+
+    def _place(self, job: Job) -> None:
+        """Into the free row that holds most of its prompt; of equals, the one that is least worth keeping."""
+        free = [row for row, other in enumerate(self._rows) if other is None]
+        same = {row: _same(self._kept[row], job.prompt) for row in free}
+        row = max(free, key=lambda row: (same[row], -len(self._kept[row])))
+        job.filled = job.reused = min(same[row], len(job.prompt) - 1)  # the last token gives the first logits
+        self._rows[row] = job
 
     def _let_go(self, waiting: list[Job]) -> None:
         """End the answers that nobody listens to any more."""
@@ -158,20 +168,24 @@ class Scheduler:
             self._take(row, job, logits)
 
     def _decode(self) -> None:
-        """One token for each answer whose prompt is read."""
-        last = max((row for row, job in enumerate(self._rows) if job and job.decoding), default=-1)
-        if last < 0:
+        """One token for each answer whose prompt is read; rows between two of them run along idly."""
+        busy = [row for row, job in enumerate(self._rows) if job and job.decoding]
+        if not busy:
             return
-        idle = self._decoder.config.pad
-        rows = [
-            Row(job.tokens[-1] if job and job.decoding else idle, job.filled if job else 0)
-            for job in self._rows[: last + 1]
-        ]  # what an idle row writes is written over when its own token comes
-        logits = self._decoder.step(rows)
-        for row, job in enumerate(self._rows[: last + 1]):
-            if job and job.decoding:
-                job.filled += 1
-                self._take(row, job, logits[row])
+        first, span = busy[0], range(busy[0], busy[-1] + 1)
+        logits = self._decoder.step([self._next(row) for row in span], first=first)
+        for row in busy:
+            job = self._rows[row]
+            assert job is not None
+            job.filled += 1
+            self._take(row, job, logits[row - first])
+
+    def _next(self, row: int) -> Row:
+        """What an idle row writes stands behind what it holds, and is written over by its next token."""
+        job, idle = self._rows[row], self._decoder.config.pad
+        if job is None:
+            return Row(idle, len(self._kept[row]))
+        return Row(job.tokens[-1] if job.decoding else idle, job.filled)
 
     def _take(self, row: int, job: Job, logits: np.ndarray[Any, Any]) -> None:
         token = job.sampler.next(logits, job.seen)
@@ -188,6 +202,7 @@ class Scheduler:
             self._finish(row, job, "length")
 
     def _finish(self, row: int, job: Job, why: str) -> None:
+        self._kept[row] = [*job.prompt, *job.tokens][: job.filled]
         self._rows[row] = None
         if why != "cancelled" and (rest := job.text.rest()):
             job.reader.show(rest)
@@ -200,6 +215,7 @@ class Scheduler:
         return {
             "finish": why,
             "input_tokens": len(job.prompt),
+            "reused_tokens": job.reused,
             "output_tokens": len(job.tokens),
             "first_token_s": round(job.first_at - job.asked_at, 6) if job.first_at else None,
             "tokens_per_s": round(later / running_s, 2)
@@ -216,3 +232,10 @@ class Scheduler:
             self._waiting.clear()
         for job in left:
             job.reader.fail("the model ended before the answer did")
+
+
+def _same(left: list[int], right: list[int]) -> int:
+    """How many tokens both begin with."""
+    return next(
+        (at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right))
+    )

@@ -105,3 +105,27 @@ async def test_the_history_tells_of_decision_and_posting(signed: Doors) -> None:
             if event.HasField("activity_task_scheduled_event_attributes"):
                 names.append(event.activity_task_scheduled_event_attributes.activity_type.name)
     assert names == ["a local step", "calculator", "a local step", "post_callback"]
+
+
+def test_who_cancels_the_run_ends_the_repeating(signed: Doors) -> None:
+    receiver = signed.receiver
+    receiver.script("reply", status(503, taken=True), times=50)
+    try:
+        with signed.client(signed.key("member")) as http:
+            invocation_id = invoke(http, receiver.reply_url).json()["invocationId"]
+            receiver.wait_until(lambda: any(post.id == invocation_id for post in receiver.posts))
+            ended = http.post(f"/v1/invocations/{invocation_id}/cancel", params={"wait_s": 10})
+            assert ended.json()["status"] == "succeeded"
+            seen = [post.id for post in receiver.posts].count(invocation_id)
+            asyncio.run(closed(signed, invocation_id))
+            assert http.get(f"/v1/invocations/{invocation_id}").json()["status"] == "succeeded"
+        assert [post.id for post in receiver.posts].count(invocation_id) <= seen + 1
+    finally:
+        receiver.clear_script()
+
+
+async def closed(doors: Doors, invocation_id: str) -> None:
+    client = await Client.connect(doors.running.address("temporal"))
+    async with asyncio.timeout(20):
+        async for _ in client.get_workflow_handle(invocation_id).fetch_history_events(wait_new_event=True):
+            pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -61,6 +62,7 @@ def test_an_example_prints_what_is_shown(
     assert ran.stdout == printed, ran.stderr
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="this machine has no curl")
 def test_the_line_for_curl_works(shell: dict[str, str]) -> None:
     line = re.search(r"^\$ (curl .*)$", PAGE, re.MULTILINE)
     assert line is not None

@@ -24,7 +24,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     """A stack of these tests' own."""
     tmp_path = tmp_path_factory.mktemp("killed")
     strange = Strange(tmp_path)
-    strange.offer(echo="Says it again.", surroundings="Tells who it is.", slow="Takes a while.")
+    strange.offer(echo="Says it again.", surroundings="Tells who it is.", slow="Takes a while.", die="Ends.")
     with FakeReceiver() as receiver:
         command = json.dumps(strange.command)
         running = RunningStack(
@@ -58,6 +58,15 @@ async def test_a_killed_worker_ends_calls_honestly_and_leaves_nothing(killed: Do
         await asyncio.to_thread(_await_end, pid)
         await asyncio.to_thread(_await_tools, killed, {"pal_echo", "nap"})
         assert (await third.call("pal_echo", {"text": "again"})).output == {"text": "you said again"}
+
+
+async def test_a_program_that_ends_itself_is_started_again(killed: Doors) -> None:
+    key = await asyncio.to_thread(killed.key, "member")
+    await asyncio.to_thread(_await_tools, killed, {"pal_die"})
+    async with rest(killed, key) as door:
+        assert (await door.call("pal_die", {"text": "goodbye"})).status == "interrupted"
+        await asyncio.to_thread(_await_tools, killed, {"pal_echo"})
+        assert (await door.call("pal_echo", {"text": "again"})).status == "succeeded"
 
 
 async def test_a_killed_edge_stops_no_run(killed: Doors) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -179,3 +181,12 @@ async def test_before_who_lost_the_line_stops_nothing(
     async with rest(doors, member):
         ended = await http.get(f"/v1/invocations/{invocation_id}", params={"wait_s": 20})
     assert ended.json()["status"] == "succeeded"
+
+
+def test_nobody_pays_for_the_sdk_before_the_first_client() -> None:
+    """It costs most of a second and 18 MiB in each process."""
+    loaded = "import sys, portico.serve.api, portico.serve.worker; print('mcp' in sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", loaded], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ran.stdout == "False\n"

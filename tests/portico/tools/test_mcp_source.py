@@ -25,7 +25,7 @@ from portico.storage.database import Database
 from portico.storage.mcp_pins import McpPins
 from portico.tool import ToolFailed, ToolSpec
 from portico.tools import mcp_link, mcp_source, mcp_stdio
-from portico.tools.catalog import RunningTool
+from portico.tools.catalog import EndUnknown, RunningTool
 from portico.tools.mcp_source import McpSource
 from tests.portico.servers import free_port
 
@@ -129,6 +129,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcp_source, "FIRST_PAUSE_S", 0.1)
     monkeypatch.setattr(mcp_source, "LONGEST_PAUSE_S", 0.2)
     monkeypatch.setattr(mcp_source, "APPROVALS_EVERY_S", 0.05)
+    monkeypatch.setattr(mcp_source, "MARGIN_S", 0.0)
 
 
 @pytest.fixture
@@ -275,7 +276,7 @@ async def test_a_program_that_ends_is_started_again(start: Start, strange: Stran
     strange.offer(die="x", surroundings="y", **ECHO)
     running = start(pal={"command": strange.command})
     await running.ready("pal_die")
-    with pytest.raises(ToolFailed):
+    with pytest.raises(EndUnknown, match="its server was lost"):
         await running.call("pal_die", "goodbye")
     await running.gone("pal_echo", "ended with 3: last words: goodbye")
     assert running.source.problems() == ["[mcp.servers.pal]: its program ended with 3: last words: goodbye"]
@@ -325,16 +326,12 @@ async def test_everything_that_a_server_started_goes_with_it(
     start: Start, tmp_path: Path, strange: Strange
 ) -> None:
     note = tmp_path / "grandchild"
-    script = f"sleep 1000 & echo $! > {note}; exec {' '.join(strange.command)}"
+    script = f"trap '' TERM; sleep 1000 & echo $! > {note}; exec {' '.join(strange.command)}"
     running = start(pal={"command": ["sh", "-c", script]})
     await running.ready("pal_echo")
-    await asyncio.sleep(0)
     pid = int(note.read_text())
     os.kill(pid, 0)
-    for task in asyncio.all_tasks():
-        if task.get_coro().__qualname__ == "Running.watch":  # type: ignore[union-attr]
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    await running.source.close()
     with pytest.raises(ProcessLookupError):
         for _ in range(100):
             os.kill(pid, 0)
@@ -373,7 +370,7 @@ async def test_a_line_without_an_end_ends_the_connection(
 async def test_a_stop_reaches_the_server(start: Start, strange: Strange, served: str) -> None:
     strange.offer(slow="x")
     for server in ({"command": strange.command}, {"url": served}):
-        running = start(pal=server)
+        running = start(pal={**server, "effects": "read"})
         await running.ready("pal_slow")
         kept = Kept()
         calling = asyncio.create_task(running.call("pal_slow", "50", kept))
@@ -387,11 +384,31 @@ async def test_a_stop_reaches_the_server(start: Start, strange: Strange, served:
     assert [call for call in strange.calls() if call.endswith("ended")] == []
 
 
+async def test_a_stopped_call_that_changes_things_has_no_end_of_its_own(
+    start: Start, strange: Strange
+) -> None:
+    """Nobody knows what the server still did: the worker calls such an end unknown."""
+    strange.offer(slow="x")
+    running = start(pal={"command": strange.command})
+    await running.ready("pal_slow")
+    kept = Kept()
+    calling = asyncio.create_task(running.call("pal_slow", "50", kept))
+    await running.until(lambda: kept.said)
+    kept.cancelled.set()
+    done, _ = await asyncio.wait({calling}, timeout=0.7)
+    assert not done
+    said = len(kept.said)
+    calling.cancel()
+    await asyncio.wait({calling}, timeout=5)
+    assert calling.cancelled()
+    assert len(kept.said) == said
+
+
 async def test_a_slow_tool_is_given_up(start: Start, strange: Strange) -> None:
     strange.offer(slow="x", **ECHO)
     running = start(pal={"command": strange.command, "timeout_s": 0.5})
     await running.ready("pal_slow")
-    with pytest.raises(ToolFailed):
+    with pytest.raises(EndUnknown, match="timed out"):
         await running.call("pal_slow", "50")
     assert await running.call("pal_echo", "still here") == {"text": "you said still here"}
 
@@ -440,3 +457,69 @@ async def test_a_server_that_is_none_is_a_problem_and_nothing_else(
     assert problem.startswith("[mcp.servers.pal]: ")
     assert why in problem
     assert running.source.specs() == []
+
+
+class Hostile:
+    """A web server that answers every request with the same bytes, or with bytes that do not end."""
+
+    def __init__(self, head: str, piece: bytes = b"", *, endless: bool = False) -> None:
+        self._head = head
+        self._piece = piece
+        self._endless = endless
+        self.visits = 0
+        self.sent = 0
+        self.port = 0
+
+    async def __aenter__(self) -> Hostile:
+        self._server = await asyncio.start_server(self._visit, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.visits += 1
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 {self._head}\r\nconnection: close\r\n\r\n".encode() + self._piece)
+            while self._endless:
+                await writer.drain()
+                writer.write(self._piece)
+                self.sent += len(self._piece)
+            await writer.drain()
+        writer.close()
+
+
+JSON = "200 OK\r\ncontent-type: application/json"
+EVENTS = "200 OK\r\ncontent-type: text/event-stream"
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (JSON, b" " * 65536),
+        (EVENTS, b"data: " + b"x" * 65536),
+        (EVENTS, b"data" * 16384),
+        (JSON + "\r\ncontent-encoding: gzip", b"\x1f\x8b\x08" + b"\x00" * 65536),
+    ],
+    ids=["json", "event", "line", "packed"],
+)
+async def test_an_answer_that_does_not_end_is_not_kept(start: Start, head: str, piece: bytes) -> None:
+    async with Hostile(head, piece, endless=True) as hostile:
+        running = start(pal={"url": f"http://127.0.0.1:{hostile.port}/mcp"})
+        (problem,) = await running.until(running.source.problems)
+        assert problem.startswith("[mcp.servers.pal]: ")
+        assert hostile.sent < 200 * 1024 * 1024
+        assert running.source.specs() == []
+
+
+async def test_a_redirect_to_another_place_is_not_followed(start: Start) -> None:
+    async with Hostile(JSON, b"{}") as inside:
+        there = f"http://127.0.0.1:{inside.port}/latest/meta-data/"
+        for code in (301, 302, 303, 307, 308):
+            async with Hostile(f"{code} There\r\nlocation: {there}\r\ncontent-length: 0") as hostile:
+                running = start(pal={"url": f"http://127.0.0.1:{hostile.port}/mcp"})
+                await running.until(running.source.problems)
+                assert hostile.visits
+        assert inside.visits == 0

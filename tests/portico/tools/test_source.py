@@ -128,6 +128,8 @@ def write(tmp_path: Path, name: str, text: str) -> Path:
             "# /// script\n# dependencies = ['-r /etc/x']\n# ///\n" + HELLO.format(name="f", word="x"),
             "not an option",
         ),
+        ("# /// script\n# requires-python = '>=3.99'\n# ///\n" + GOOD, "it wants Python >=3.99, this is 3."),
+        ("# /// script\n# requires-python = 'new'\n# ///\n" + GOOD, "not a version specifier"),
         ("\x00", "wrong.py"),
         ("x" * (2 << 20), "larger than"),
         ("(" * 5000, "wrong.py"),
@@ -269,6 +271,9 @@ async def test_descriptions_are_remembered_and_checked_against_the_files(tmp_pat
     assert quick < slow / 2
     write(tmp_path, "hello.py", HELLO.format(name="hello", word="two"))
     changed, _ = await described()
+    for damaged in ("", "[]", '{"a": 1}', '{"a": {}}'):
+        remembered.write_text(damaged)
+        assert (await described())[0] == changed
     assert changed is not None and first is not None
     assert changed.content_hash != first.content_hash
 

@@ -2,9 +2,9 @@
 
 `REQUEST`: `{"messages", "tools", "max_tokens", "temperature", "top_p", "seed", "stop"}`, OpenAI's shapes.
 An empty `TEXT` every two seconds says that the model lives. `END`, with the last response alone:
-`{"finish": "stop" | "length" | "cancelled", "input_tokens", "output_tokens", "first_token_s", "tokens_per_s",
-"messages_left_out"}`, or `{"refused": "bad_request" | "busy" | "broken", "why"}`, because a stream carries no status
-of an error.
+`{"finish": "stop" | "length" | "cancelled", "input_tokens", "reused_tokens", "output_tokens", "first_token_s",
+"tokens_per_s", "messages_left_out"}`, or `{"refused": "bad_request" | "busy" | "broken", "why"}`, because a stream
+carries no status of an error.
 """
 
 from __future__ import annotations
