@@ -153,7 +153,6 @@ def _make_worker(client: Client, deps: Deps, queue: str) -> Worker:
         client,
         task_queue=queue,
         workflows=list(WORKFLOWS) if queue == TASK_QUEUE else [],
-        max_concurrent_activities=ACTIVITIES_AT_ONCE,
         activities=activities(deps),
         interceptors=[BoundaryInterceptor()],
         # 30 % less CPU a turn; the tests run these workflows in the sandbox, and a replay gate stands beside.
