@@ -12,7 +12,7 @@ from pathlib import Path
 
 import aiohttp
 
-from benchmarks import models, resources, tools, turns
+from benchmarks import models, resources, sandbox, tools, turns
 from benchmarks.figures import Figures, table
 from benchmarks.floor import FloorLoad, connect_here
 from benchmarks.picture import draw
@@ -78,6 +78,8 @@ def main() -> None:
     figures, curve, by_process = asyncio.run(measure(repeats=repeats, seconds=seconds, old=old))
     print("the sentence models …", flush=True)
     models.run(figures, repeats=repeats, seconds=seconds)
+    print("the sandboxes …", flush=True)
+    sandbox.measure(figures, repeats=repeats)
     print(table(figures))
     for name, mib in sorted(by_process.items(), key=lambda item: -item[1]):
         print(f"  {mib:6.1f} MiB  {name}")

@@ -129,13 +129,18 @@ class PolicyContext(Contract):
     now: str
     local_only: bool = False
     cost_today: float = 0.0
-    approved_by: PolicyApproval | None = None
 
     @classmethod
     def at(cls, timestamp: float, *, local_only: bool, cost_today: float = 0.0) -> PolicyContext:
         """`timestamp` in seconds since the epoch: `workflow.now()` in workflow code."""
         moment = datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds")
         return cls(now=moment.replace("+00:00", "Z"), local_only=local_only, cost_today=cost_today)
+
+
+class ApprovedContext(PolicyContext):
+    """The same once somebody has agreed."""
+
+    approved_by: PolicyApproval
 
 
 class PolicyInput(Contract):
@@ -145,12 +150,13 @@ class PolicyInput(Contract):
     channel: PolicyChannel
     conversation: PolicyConversation
     action: Action
-    context: PolicyContext
+    context: PolicyContext | ApprovedContext
 
     def with_approval(self, by: Actor, params_hash: str, content_hash: str) -> PolicyInput:
         """The same question after somebody agreed to exactly these hashes."""
         approval = PolicyApproval(id=by.id, role=by.role, params_hash=params_hash, content_hash=content_hash)
-        return self.model_copy(update={"context": self.context.model_copy(update={"approved_by": approval})})
+        context = ApprovedContext(**self.context.model_dump(), approved_by=approval)
+        return self.model_copy(update={"context": context})
 
     @classmethod
     def about(

@@ -152,11 +152,12 @@ class Isolation:
         for left in (self.state / "runsc").iterdir():
             if left.name.startswith((f"{name}_", f"runsc-{name}.", f"{name}.")):
                 left.unlink(missing_ok=True)
-        for _ in range(40 if self.cgroups else 0):  # who was killed while starting is not known to runsc
+        for _ in range(200 if self.cgroups else 0):  # who was killed while starting is not known to runsc
             if _without_cgroups(name):
                 break
             await asyncio.sleep(0.05)
-        shutil.rmtree(self.state / "bundles" / name, ignore_errors=True)
+        if not self.cgroups or _without_cgroups(name):  # else the next start tries again
+            shutil.rmtree(self.state / "bundles" / name, ignore_errors=True)
 
 
 def _without_cgroups(name: str) -> bool:

@@ -62,14 +62,14 @@ class Maker:
 
     async def _boot(self) -> Sandbox:
         sandbox = _named()
-        process = await self._run(sandbox.run, "run")
+        process = await self._run_for(sandbox, "run")
         sandbox.link = Link(process, lambda: self._on_end(sandbox))
         return sandbox
 
     async def restored(self, picture: Opened, *, rename: bool = False) -> Sandbox:
         """A new sandbox that goes on where the picture was taken. SandboxGone if it does not."""
         sandbox = _named()
-        process = await self._run(sandbox.run, "restore", picture.folder)
+        process = await self._run_for(sandbox, "restore", picture.folder)
         made = Link(process, lambda: self._on_end(sandbox), goes_on_at=picture.next_number)
         sandbox.taken_over(made, picture.commands)
         await thawed(made, rename=rename)
@@ -87,6 +87,13 @@ class Maker:
         sandbox.link.join(process)
         sandbox.picture = None
         await thawed(sandbox.link)
+
+    async def _run_for(self, sandbox: Sandbox, how: str, folder: Path | None = None) -> Process:
+        try:
+            return await self._run(sandbox.run, how, folder)
+        except BaseException:  # also when the service stops meanwhile: what has begun is over
+            self._on_end(sandbox)
+            raise
 
     async def _run(self, name: str, how: str, folder: Path | None = None) -> Process:
         bundle = self._isolation.write_bundle(name, self._settings.limits, AGENT)
@@ -119,8 +126,12 @@ class Maker:
         sandbox = await self._boot()
         if not await self._is_ready(sandbox):
             return
-        if not self._pictures.missing:
-            await self._keep_fresh(sandbox)
+        try:
+            if not self._pictures.missing:
+                await self._keep_fresh(sandbox)
+        except asyncio.CancelledError:
+            sandbox.link.close()
+            raise
         if self._settings.warm:
             self._warm.put_nowait(sandbox)
         else:
@@ -178,6 +189,9 @@ async def thawed(link: Link, *, rename: bool = False) -> None:
     """Let it go on. SandboxGone, and it is ended, if it does not."""
     try:
         await link.thaw(rename=rename)
+    except asyncio.CancelledError:
+        link.close()
+        raise
     except (TimeoutError, GuestError):
         link.close()
         raise SandboxGone from None

@@ -13,7 +13,9 @@ from portico.policy_input import (
     ModelAction,
     PolicyContext,
     PolicyInput,
+    ToolAction,
     egress_action,
+    input_digest,
     params_hash,
 )
 
@@ -72,3 +74,18 @@ SIMILAR: tuple[JsonValue, ...] = (1, "1", True, None, [1], {"1": 1})
 
 def test_the_hash_tells_types_apart() -> None:
     assert len({params_hash("t", {"a": value}) for value in SIMILAR}) == 6
+
+
+def test_an_approval_is_part_of_the_input_where_there_is_one() -> None:
+    asked = PolicyInput.about(
+        ToolAction(tool="note", effects="write", risk="low", params_hash="0f", content_hash="c1"),
+        actor=Actor(id="p1", role="member"),
+        conversation=CONVERSATION,
+        group=False,
+        context=PolicyContext.at(0.0, local_only=True),
+    )
+    approved = asked.with_approval(Actor(id="p9", role="owner"), "0f", "c1")
+    by = {"id": "p9", "role": "owner", "params_hash": "0f", "content_hash": "c1"}
+    assert "approved_by" not in asked.model_dump(mode="json")["context"]
+    assert approved.model_dump(mode="json")["context"]["approved_by"] == by
+    assert input_digest(asked) != input_digest(approved)
