@@ -28,13 +28,15 @@ RUN apt-get update \
         /usr/share/i18n /usr/lib/apt /usr/bin/apt* /usr/share/perl* /usr/lib/*/perl* /usr/bin/perl* \
         /usr/lib/*/gconv /usr/share/bash-completion /usr/share/lintian /usr/share/bug \
     && useradd --uid 10001 --no-create-home --home-dir /var/lib/portico --shell /usr/sbin/nologin portico \
-    && install -d -m 0700 -o portico -g portico /var/lib/portico
+    && install -d -m 0700 -o portico -g portico /var/lib/portico \
+    && install -d -m 0755 -o portico -g portico /policies
 WORKDIR /opt/portico
 COPY --from=packages /opt/portico/env env
 COPY activities activities
 COPY api api
 COPY channels channels
 COPY console console
+COPY infra/setup infra/setup
 COPY policies policies
 COPY portico portico
 COPY workflows workflows

@@ -17,7 +17,7 @@ SOURCES = ("*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "*.cpp", "*.hpp")
 
 def main(environment: Path) -> None:
     packages = next((environment / "lib").glob("python3*/site-packages"))
-    for folder in [path for path in packages.rglob("__pycache__")]:
+    for folder in list(packages.rglob("__pycache__")):
         shutil.rmtree(folder)
     for name in TEST_FOLDERS:
         for folder in [path for path in packages.glob(f"*/**/{name}") if path.is_dir()]:
@@ -29,10 +29,10 @@ def main(environment: Path) -> None:
     for pattern in SOURCES:
         for file in packages.rglob(pattern):
             file.unlink()
-    libraries = [str(path) for path in packages.rglob("*.so*") if path.is_file() and not path.is_symlink()]
-    # A library that carries data behind its sections cannot be stripped and stays as it is.
-    for library in libraries:
-        subprocess.run(("strip", "--strip-unneeded", library), stderr=subprocess.DEVNULL, check=False)
+    for library in packages.rglob("*.so*"):
+        # what wheels bring along in NAME.libs was patched there, and does not load once it is stripped
+        if library.is_file() and not library.is_symlink() and not library.parent.name.endswith(".libs"):
+            subprocess.run(("strip", "--strip-unneeded", library), stderr=subprocess.DEVNULL, check=False)
 
 
 if __name__ == "__main__":

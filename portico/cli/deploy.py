@@ -38,6 +38,11 @@ def init(
     if not env.exists():
         env.write_text(f"PORTICO_SITE={site}\nPORTICO_HTTPS_PORT={https_port}\n")
         typer.echo(f"made {env}")
+    config = folder / "config" / "portico.toml"
+    if not config.exists():
+        config.parent.mkdir(exist_ok=True)
+        config.write_text("# Settings of this deployment: channels, models, limits (docs/settings.md).\n")
+        typer.echo(f"made {config}")
     typer.echo(f"Keep a copy of {folder / secrets.FOLDER} elsewhere: without it no backup can be read.")
     typer.echo("Next: portico deploy check, then docker compose up --wait")
 

@@ -6,9 +6,11 @@ import typer
 
 from portico.cli.edge import call, edge_url
 from portico.home import Home
+from portico.settings import load_settings
 
 
 def open_page() -> None:
     """Print a login link. It works once, within 10 minutes."""
+    home = Home.from_environment()
     link = call("POST", "/v1/login-links")
-    typer.echo(edge_url(Home.from_environment()) + link["path"])
+    typer.echo((load_settings(home).public_url.rstrip("/") or edge_url(home)) + link["path"])

@@ -48,14 +48,9 @@ def write_bundle(home: Home, connections: Connections, path: Path) -> None:
         raise Misconfigured("policy.token is not set: OPA would answer nobody")
     revision, content = build_bundle(home, token, opa=None)
     path.parent.mkdir(parents=True, exist_ok=True)
-    making = (
-        path.parent.parent / f".{path.name}.{os.getpid()}" if os.access(path.parent.parent, os.W_OK) else None
-    )
-    if making is None:
-        path.write_bytes(content)
-    else:
-        making.write_bytes(content)
-        making.replace(path)
+    making = path.with_name(f".{path.name}.{os.getpid()}")
+    making.write_bytes(content)
+    making.replace(path)
     log.info("prepare.bundle", revision=revision)
 
 

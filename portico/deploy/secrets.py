@@ -46,7 +46,9 @@ KEPT: tuple[Kept, ...] = (
     Kept("temporal_db_password", _hex, re.compile(r"\S{24,}"), "Temporal's user in PostgreSQL"),
     Kept("portico_db_password", _hex, re.compile(r"\S{24,}"), "Portico's user in PostgreSQL"),
     Kept("opa_token", _hex, _HEX, "who may ask the rules"),
-    Kept("s3_access_key", lambda: "portico" + secrets.token_hex(6), re.compile(r"\S{8,}"), "names S3's user"),
+    Kept(
+        "s3_access_key", lambda: "portico" + secrets.token_hex(6), re.compile(r"\S{16,}"), "names S3's user"
+    ),
     Kept("s3_secret_key", _hex, re.compile(r"\S{24,}"), "S3's user"),
     Kept("triton_admin_key", _hex, _HEX, "who may load models"),
     Kept(

@@ -50,15 +50,27 @@ def main() -> None:
 
 def _server(python: Path) -> tuple[Path, tuple[str, ...], dict[str, str]]:
     """The program, its flags for back ends, and its environment: the wheel's, or NVIDIA's image."""
-    known = {name: os.environ[name] for name in ("HOME", "PATH", "PYTHONDONTWRITEBYTECODE", "ORT_DISABLE_TELEMETRY")}
-    few = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    known = {
+        name: os.environ[name]
+        for name in ("HOME", "PATH", "PYTHONDONTWRITEBYTECODE", "ORT_DISABLE_TELEMETRY")
+    }
+    few = {
+        "MALLOC_ARENA_MAX": "2",
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     packages = next((ROOT / "env" / "lib").glob("python3*/site-packages"))
     if os.environ.get("PORTICO_TRITON_SERVER") == "official":
         path = {"PYTHONPATH": str(packages), "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}
         return Path("/opt/tritonserver/bin/tritonserver"), (), {**known, **few, **path}
     libraries = f"{packages / 'nvidia_pytriton.libs'}:{sysconfig.get_config_var('LIBDIR') or '/usr/lib'}"
     server = packages / "pytriton" / "tritonserver" / "bin" / "tritonserver"
-    return server, (f"--backend-directory={ROOT / 'backends'}",), {**known, **few, "LD_LIBRARY_PATH": libraries}
+    return (
+        server,
+        (f"--backend-directory={ROOT / 'backends'}",),
+        {**known, **few, "LD_LIBRARY_PATH": libraries},
+    )
 
 
 if __name__ == "__main__":

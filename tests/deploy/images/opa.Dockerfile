@@ -1,0 +1,3 @@
+# OPA's official image starts the program itself.
+FROM portico-test-program
+ENTRYPOINT ["/usr/local/bin/opa"]
