@@ -26,7 +26,8 @@ from portico.connections import part_address
 from portico.errors import Misconfigured, NotFound
 from portico.home import Home
 from portico.language_models.store import installed
-from portico.settings import MIB, Settings, load_settings, settings_path
+from portico.settings import Settings, load_settings, settings_path
+from portico.settings_table import MIB
 
 app = typer.Typer(no_args_is_help=True, help="language models", add_completion=False)
 

@@ -23,7 +23,8 @@ from portico.language_models.pull import pull, wanted
 from portico.language_models.serve import load, settings_of
 from portico.language_models.shelf import shelf
 from portico.language_models.store import LanguageModel, check_name, find
-from portico.settings import MIB, Settings, load_settings
+from portico.settings import Settings, load_settings
+from portico.settings_table import MIB
 
 CHECKER = "triton_models.llm.check"
 UNLOADED_EVERY_S = 0.1

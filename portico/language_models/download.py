@@ -16,7 +16,7 @@ from pathlib import Path
 
 from portico.errors import BadInput, Misconfigured, Unavailable
 from portico.language_models.sources import Source, SourceFile, git_sha1
-from portico.settings import MIB
+from portico.settings_table import MIB
 
 PARTIAL = ".partial"
 STATE = ".source.json"

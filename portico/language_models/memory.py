@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portico.errors import Misconfigured
-from portico.settings import MIB, LanguageModelSettings
+from portico.settings import LanguageModelSettings
+from portico.settings_table import MIB
 
 PROCESS_BYTES = 160 * MIB
 """Interpreter, ONNX Runtime and tokenizer; measured with a model of no size."""

@@ -12,7 +12,8 @@ import httpx2
 
 from portico.egress import client, network
 from portico.errors import Forbidden, Misconfigured, NotFound, TooLarge, Unavailable
-from portico.settings import MIB, Settings
+from portico.settings import Settings
+from portico.settings_table import MIB
 
 REDIRECTS = 5
 ANSWER_BYTES = 16 * MIB

@@ -13,7 +13,8 @@ from portico.egress_proxy import egress_proxy
 from portico.embedded.binaries import CHECKOUT, cache_directory
 from portico.home import Home
 from portico.serve.foundation import Foundation
-from portico.settings import MIB, Settings
+from portico.settings import Settings
+from portico.settings_table import MIB
 from portico.storage.artifacts import Artifacts
 from portico.storage.blobs import BlobStore
 from portico.storage.mcp_pins import McpPins

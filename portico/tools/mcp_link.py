@@ -16,7 +16,8 @@ from mcp.shared.exceptions import MCPError
 
 from portico.egress import GuardedTransport, network
 from portico.errors import Forbidden, PorticoError, Unavailable
-from portico.settings import McpServerSettings, Settings
+from portico.settings import Settings
+from portico.settings_tools import McpServerSettings
 from portico.tool import ToolFailed
 from portico.tools.catalog import EndUnknown
 from portico.tools.mcp_results import line

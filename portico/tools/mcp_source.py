@@ -18,7 +18,8 @@ from pydantic import JsonValue
 from portico.errors import Misconfigured
 from portico.home import Home
 from portico.logs import logger
-from portico.settings import McpServerSettings, McpToolSettings, Settings
+from portico.settings import Settings
+from portico.settings_tools import McpServerSettings, McpToolSettings
 from portico.steps import ToolCall
 from portico.storage.mcp_pins import McpPins, Pin
 from portico.tool import ToolFailed, ToolSpec

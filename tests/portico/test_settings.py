@@ -11,7 +11,9 @@ from pydantic.fields import FieldInfo
 from portico.egress_proxy import HostPattern
 from portico.errors import Misconfigured
 from portico.home import Home
-from portico.settings import Settings, Table, ToolSettings, load_settings
+from portico.settings import Settings, load_settings
+from portico.settings_table import Table
+from portico.settings_tools import ToolSettings
 
 
 @pytest.fixture(autouse=True)

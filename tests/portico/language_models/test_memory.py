@@ -8,7 +8,8 @@ import pytest
 
 from portico.errors import Misconfigured
 from portico.language_models.memory import available_bytes, check_memory, need
-from portico.settings import MIB, LanguageModelSettings
+from portico.settings import LanguageModelSettings
+from portico.settings_table import MIB
 
 GIB = 1024 * MIB
 FACTS = {
