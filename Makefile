@@ -1,5 +1,5 @@
 # `make up` and `make test` set the checkout up first; what is already there is not made again.
-.PHONY: up setup test test-long check bench
+.PHONY: up setup test test-long test-deploy check bench
 SETUP := infra/setup/run.sh
 ARGS ?=
 
@@ -17,7 +17,11 @@ test: check
 test-long: check
 	@$(SETUP) browser
 	@$(SETUP) sandbox
-	.venv/bin/python -m pytest -m "long or not long" $(ARGS)
+	.venv/bin/python -m pytest -m "not deploy" $(ARGS)
+
+test-deploy:
+	@$(SETUP) check
+	.venv/bin/python -m pytest tests/deploy -m deploy -s $(ARGS)
 
 check:
 	@$(SETUP) check
