@@ -1,7 +1,7 @@
 """What the deployment's tests need of a machine: a Docker daemon of their own, and images under official names.
 
 Where no registry of images can be reached, the base image is made with debootstrap and the programs of others are
-built from their pinned modules. Everything is kept in the user's cache; the daemon's state lies below the test's folder.
+built from their pinned modules. Both are kept in the user's cache.
 """
 
 from __future__ import annotations
