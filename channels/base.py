@@ -26,7 +26,7 @@ from portico.contracts import (
     Unknown,
 )
 from portico.egress import Network
-from portico.settings import Table
+from portico.settings_table import Table
 
 
 @dataclass(frozen=True)
