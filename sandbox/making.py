@@ -89,11 +89,14 @@ class Maker:
         await thawed(sandbox.link)
 
     async def _run_for(self, sandbox: Sandbox, how: str, folder: Path | None = None) -> Process:
+        begun = False
         try:
-            return await self._run(sandbox.run, how, folder)
-        except BaseException:  # also when the service stops meanwhile: what has begun is over
-            self._on_end(sandbox)
-            raise
+            process = await self._run(sandbox.run, how, folder)
+            begun = True
+        finally:  # also when the service stops meanwhile: what has begun is over
+            if not begun:
+                self._on_end(sandbox)
+        return process
 
     async def _run(self, name: str, how: str, folder: Path | None = None) -> Process:
         bundle = self._isolation.write_bundle(name, self._settings.limits, AGENT)

@@ -35,6 +35,9 @@ TEXT_PICTURES = ("svg",)
 LONGEST_RUN_S = 600
 
 
+GONE = "the sandbox ended before the code did; run it again"
+
+
 class Interrupted(ToolFailed):
     """The sandbox was gone before the code had ended. Nothing of it is left, so the same call may be made again."""
 
@@ -99,6 +102,7 @@ async def script(
     async with _sandbox(context, time_limit_s) as sandbox, _interruptions(output, time_limit_s):
         await _bring(context, sandbox, files)
         outcome = await _run(sandbox, code, language, output, time_limit_s)
+        await sandbox.get_info()  # an answer that just stops looks like a whole one: the sandbox must still be there
         kept = await _take(context, sandbox, keep)
     return _told(outcome, output, kept)
 
@@ -145,15 +149,19 @@ async def _interruptions(output: _Output, time_limit_s: int) -> AsyncIterator[No
     import httpx
     from e2b import SandboxException, TimeoutException
 
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     try:
         yield
     except TimeoutException:
+        if loop.time() - began < time_limit_s - 1:  # what the SDK also makes of a connection that broke off
+            raise Interrupted(GONE) from None
         said = (output.stdout or output.stderr).strip()[-200:]
         raise ToolFailed(
             f"not done after {time_limit_s} s{f'; it last wrote: {said}' if said else ''}"
         ) from None
     except (SandboxException, httpx.HTTPError, OSError):
-        raise Interrupted("the sandbox ended before the code did; run it again") from None
+        raise Interrupted(GONE) from None
 
 
 async def _bring(context: ToolContext, sandbox: AsyncSandbox, files: list[str]) -> None:

@@ -25,7 +25,7 @@ _CHAT: ContextVar[str] = ContextVar("chat", default="")
 _CHATS = itertools.count(70_000_000)
 
 
-TEXTS = ("/{tag}", "Write a short poem about {tag} in November")
+TEXTS = ("/{tag}", "Write a poem about {tag}")
 """A command is answered by Portico itself, free text by the model: policy alone, and policy, Triton and model."""
 
 

@@ -28,7 +28,12 @@ ROOMS = (
     "infra",
     "sandbox",
 )
-TRANSLATORS = {"activities/boundary.py", "api/errors.py", "workflows/desk.py"}
+TRANSLATORS = {
+    "activities/boundary.py",
+    "api/errors.py",
+    "workflows/desk.py",
+    "triton_models/llm/check.py",  # the tokenizer library raises nothing narrower; it becomes "not a model"
+}
 """The three places where any error becomes something that a person sees."""
 FAILING_RULE = """package portico.user.inbound
 
@@ -169,7 +174,7 @@ def letter_of_code(gateway: Gateway, chat: int, code: str) -> dict[str, Any]:
     return next(one for one in gateway.letters_of(chat) if one["code"] == code)
 
 
-def test_nothing_but_the_three_translators_catches_every_error() -> None:
+def test_nothing_but_the_translators_catches_every_error() -> None:
     found = {}
     for room in ROOMS:
         for path in (CHECKOUT / room).rglob("*.py"):

@@ -195,7 +195,11 @@ async def test_attention_ends_with_the_last_open_dead_letter(world: World) -> No
     world.faults.fail("understand", NotFound("something"))
     await world.say("what can you do?", chat=chat)
     letter = await world.letter(chat)
-    assert await status() == "attention"
+
+    async def asks_for_attention() -> bool:
+        return await status() == "attention"
+
+    await eventually(asks_for_attention)
     await world.deps.dead_letters.close(letter.id, "dropped")
     assert not await world.deps.dead_letters.any_open(letter.conversation_id)
     await world.intake.settle(letter.conversation_id)
