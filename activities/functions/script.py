@@ -102,7 +102,7 @@ async def script(
     async with _sandbox(context, time_limit_s) as sandbox, _interruptions(output, time_limit_s):
         await _bring(context, sandbox, files)
         outcome = await _run(sandbox, code, language, output, time_limit_s)
-        await sandbox.get_info()  # an answer that just stops looks like a whole one: the sandbox must still be there
+        await sandbox.get_info()  # an answer that just stops looks like a whole one: it must still be there
         kept = await _take(context, sandbox, keep)
     return _told(outcome, output, kept)
 
