@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from portico.clients.temporal import connect, ensure_namespace
@@ -68,7 +69,7 @@ async def _namespace(connections: Connections, keyring: Keyring, settings: Setti
     await ensure_namespace(client, settings.temporal.retention_days)
 
 
-async def _patiently(what: str, step) -> None:  # type: ignore[no-untyped-def]
+async def _patiently(what: str, step: Callable[[], Awaitable[None]]) -> None:
     """Parts start at the same time as this job; what is wrong for good is told at once."""
     ends = asyncio.get_running_loop().time() + PATIENCE_S
     while True:

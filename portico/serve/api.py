@@ -138,8 +138,9 @@ async def ensure_first_owner(deps: AppDeps) -> None:
     owner = await deps.people.ensure_owner()
     if deps.home.cli_key.exists():
         given = _read_key(deps.home)
-        await deps.access.adopt_key(given, "owner", "cli", person_id=owner)
         if await deps.access.check_key(given) is not None:
+            return
+        if await deps.access.adopt_key(given, "owner", "cli", person_id=owner):
             return
     key = await deps.access.create_key("owner", "cli", person_id=owner)
     write_private(deps.home.cli_key, key.encode())

@@ -65,19 +65,20 @@ class Access:
         return token
 
     async def adopt_key(self, token: str, role: str, name: str, *, person_id: str) -> bool:
-        """Take a token that was made elsewhere, such as a deployment's; False for one that is none of ours."""
+        """Take a token that was made elsewhere, such as a deployment's. False where it is no token, or was taken."""
         if not _TOKEN.fullmatch(token):
             return False
         key_id = "key-" + _hash(token)[:12]
         now = self._clock()
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> bool:
             known = "SELECT 1 FROM api_keys WHERE token_hash = ?"
-            if connection.execute(known, (_hash(token),)).fetchone() is None:
-                _insert_key(connection, (key_id, _hash(token), person_id, role, name), now)
+            if connection.execute(known, (_hash(token),)).fetchone() is not None:
+                return False
+            _insert_key(connection, (key_id, _hash(token), person_id, role, name), now)
+            return True
 
-        await self._db.write(work, durable=True)
-        return True
+        return await self._db.write(work, durable=True)
 
     async def check_key(self, token: str) -> Principal | None:
         if not token.startswith(KEY_PREFIX):

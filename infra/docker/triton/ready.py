@@ -1,4 +1,4 @@
-"""Whether Triton's gRPC port answers that the server is ready. Only the standard library: an HTTP/2 call by hand."""
+"""Whether Triton's gRPC port speaks. Only the standard library: an HTTP/2 greeting by hand."""
 
 from __future__ import annotations
 

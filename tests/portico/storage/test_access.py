@@ -108,3 +108,20 @@ async def test_an_ended_session_is_over(access: Access, db: Database, keyring: K
     assert session is not None
     await access.end_session(session)
     assert await access.session(session) is None
+
+
+async def test_a_deployments_own_key_is_taken_once_and_never_again(
+    access: Access, db: Database, keyring: Keyring
+) -> None:
+    owner = await People(db, keyring).ensure_owner()
+    token = "pk_" + "a" * 43
+    assert await access.check_key(token) is None
+    assert await access.adopt_key(token, "owner", "cli", person_id=owner)
+    known = await access.check_key(token)
+    assert known is not None and (known.person_id, known.role) == (owner, "owner")
+    assert not await access.adopt_key(token, "owner", "cli", person_id=owner)
+    assert await access.revoke(known.key_id)
+    assert not await access.adopt_key(token, "owner", "cli", person_id=owner)
+    assert await access.check_key(token) is None
+    for none in ("", "secret", "pk_short", token + "b"):
+        assert not await access.adopt_key(none, "owner", "cli", person_id=owner)
