@@ -11,7 +11,8 @@ import contextlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,7 @@ from portico.home import Home
 from portico.logs import logger
 
 Update = dict[str, Any]
+Send = Callable[[str, Update], Awaitable[None]]
 RESYNC: Update = {"kind": "resync"}
 WAITING_UPDATES = 512
 """More than this wait for nobody: a reader who is that slow looks into the outbox instead."""
@@ -35,6 +37,8 @@ log = logger("live")
 
 class LivePublisher:
     """The worker's end. Publishing costs a queue's place; all else happens in one task."""
+
+    lost: tuple[type[Exception], ...] = (OSError,)
 
     def __init__(self, home: Home, keyring: Keyring) -> None:
         self._path = home.live_socket
@@ -62,25 +66,36 @@ class LivePublisher:
             await asyncio.gather(self._pump, return_exceptions=True)
 
     async def _deliver(self) -> None:
-        writer: asyncio.StreamWriter | None = None
+        loop = asyncio.get_running_loop()
         try:
-            with _reachable(self._path) as path:
-                _, writer = await asyncio.open_unix_connection(path)
-            while True:
-                conversation_id, update = await self._waiting.get()
-                if self._missed:
-                    self._missed = False
-                    writer.write(self._frames.pack("", RESYNC))
-                writer.write(self._frames.pack(conversation_id, update))
-                await writer.drain()
-        except OSError as error:
+            async with self._line() as send:
+                while True:
+                    conversation_id, update = await self._waiting.get()
+                    if self._missed:
+                        self._missed = False
+                        await send("", RESYNC)
+                    await send(conversation_id, update)
+        except self.lost as error:
             log.debug("live.nobody_listens", cause=type(error).__name__)
         finally:
-            self._not_before = asyncio.get_running_loop().time() + RETRY_S
+            self._not_before = loop.time() + RETRY_S
             while not self._waiting.empty():
                 self._waiting.get_nowait()
-            if writer is not None:
-                writer.close()
+
+    @asynccontextmanager
+    async def _line(self) -> AsyncIterator[Send]:
+        """How updates get to the api, while it lasts. Raises one of `lost` when it ends."""
+        with _reachable(self._path) as path:
+            _, writer = await asyncio.open_unix_connection(path)
+
+        async def send(conversation_id: str, update: Update) -> None:
+            writer.write(self._frames.pack(conversation_id, update))
+            await writer.drain()
+
+        try:
+            yield send
+        finally:
+            writer.close()
 
 
 class Subscription:

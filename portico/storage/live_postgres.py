@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import psycopg
 
 from portico.crypto import Keyring
 from portico.home import Home
 from portico.logs import logger
-from portico.storage.live import RESYNC, RETRY_S, LiveHub, LivePublisher, Update
+from portico.storage.live import RESYNC, RETRY_S, LiveHub, LivePublisher, Send, Update
 
 CHANNEL = "portico_live"
 PAYLOAD_BYTES = 7_900
@@ -30,36 +31,26 @@ log = logger("live")
 class PostgresPublisher(LivePublisher):
     """The worker's end."""
 
+    lost = (psycopg.Error, OSError)
+
     def __init__(self, home: Home, keyring: Keyring, url: str) -> None:
         super().__init__(home, keyring)
         self._url = url
 
-    async def _deliver(self) -> None:
-        connection: psycopg.AsyncConnection[object] | None = None
-        try:
-            connection = await _connect(self._url)
-            while True:
-                conversation_id, update = await self._waiting.get()
-                if self._missed:
-                    self._missed = False
-                    await self._notify(connection, "", RESYNC)
-                await self._notify(connection, conversation_id, update)
-        except (psycopg.Error, OSError) as error:
-            log.debug("live.nobody_listens", cause=type(error).__name__)
-        finally:
-            self._not_before = asyncio.get_running_loop().time() + RETRY_S
-            while not self._waiting.empty():
-                self._waiting.get_nowait()
-            if connection is not None:
-                await connection.close()
+    @asynccontextmanager
+    async def _line(self) -> AsyncIterator[Send]:
+        connection = await _connect(self._url)
 
-    async def _notify(
-        self, connection: psycopg.AsyncConnection[object], conversation_id: str, update: Update
-    ) -> None:
-        payload = self._packed(conversation_id, update)
-        if len(payload) > PAYLOAD_BYTES:
-            payload = self._packed(conversation_id, RESYNC)
-        await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, payload))
+        async def send(conversation_id: str, update: Update) -> None:
+            payload = self._packed(conversation_id, update)
+            if len(payload) > PAYLOAD_BYTES:
+                payload = self._packed(conversation_id, RESYNC)
+            await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, payload))
+
+        try:
+            yield send
+        finally:
+            await connection.close()
 
     def _packed(self, conversation_id: str, update: Update) -> str:
         return base64.b64encode(self._frames.pack(conversation_id, update)[LENGTH_BYTES:]).decode()
