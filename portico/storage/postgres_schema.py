@@ -6,12 +6,9 @@ The files are written for SQLite; what PostgreSQL calls otherwise is put into it
 from __future__ import annotations
 
 import re
-import time
 
-from portico.errors import Misconfigured
-from portico.logs import logger
 from portico.storage.connection import Connection
-from portico.storage.schema import Migration, known_migrations, statements
+from portico.storage.schema import Migration, apply, known_migrations, still_to_apply
 
 MIGRATIONS_LOCK = 0x706F7275
 _TABLE = """CREATE TABLE IF NOT EXISTS schema_migrations
@@ -33,8 +30,6 @@ _WORD_TABLE = (
     "CREATE INDEX {name}_tokens ON {name} USING gin (text)",
 )
 
-log = logger("storage")
-
 
 def bring_up_to_date(connection: Connection, migrations: tuple[Migration, ...] | None = None) -> None:
     """Migrate; processes that start at once wait for each other. Each file is one transaction.
@@ -45,42 +40,18 @@ def bring_up_to_date(connection: Connection, migrations: tuple[Migration, ...] |
     connection.execute(f"SELECT pg_advisory_lock({MIGRATIONS_LOCK})")
     try:
         connection.execute(_TABLE)
-        for migration in _missing(connection, known):
-            _apply(connection, migration)
+        rows = connection.execute("SELECT version, checksum FROM schema_migrations").fetchall()
+        missing = still_to_apply(
+            {row["version"]: row["checksum"] for row in rows},
+            known,
+            us="this Portico",
+            mend="run the newer version, or put back a copy from before the upgrade",
+            made="this database",
+        )
+        for migration in missing:
+            apply(connection, migration, begin="BEGIN", spoken=in_postgres)
     finally:
         connection.execute(f"SELECT pg_advisory_unlock({MIGRATIONS_LOCK})")
-
-
-def _missing(connection: Connection, known: tuple[Migration, ...]) -> list[Migration]:
-    rows = connection.execute("SELECT version, checksum FROM schema_migrations").fetchall()
-    applied = {row["version"]: row["checksum"] for row in rows}
-    newest = known[-1].version
-    if applied and max(applied) > newest:
-        raise Misconfigured(
-            f"the database is newer than this Portico (schema {max(applied)}, known {newest}); "
-            "run the newer version, or put back a copy from before the upgrade"
-        )
-    for migration in known:
-        if applied.get(migration.version, migration.checksum) != migration.checksum:
-            raise Misconfigured(f"migration {migration.name} is not the one that made this database")
-    return [migration for migration in known if migration.version not in applied]
-
-
-def _apply(connection: Connection, migration: Migration) -> None:
-    connection.execute("BEGIN")
-    try:
-        for statement in statements(migration.sql):
-            for one in in_postgres(statement):
-                connection.execute(one)
-        connection.execute(
-            "INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
-            (migration.version, migration.name, migration.checksum, time.time()),
-        )
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-    log.info("storage.migrated", version=migration.version)
 
 
 def in_postgres(statement: str) -> tuple[str, ...]:

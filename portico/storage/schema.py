@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,11 +52,17 @@ def bring_up_to_date(home: Home, key: DataKey, migrations: tuple[Migration, ...]
         try:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             applied = _applied(connection)
-            missing = _missing(applied, migrations, home)
+            missing = still_to_apply(
+                applied,
+                migrations,
+                us="this checkout",
+                mend=f"update with git pull, or put back a copy from {home.backups}",
+                made=f"{home.database}; use another checkout",
+            )
             if missing and applied:
                 _back_up(connection, home, key, max(applied))
             for migration in missing:
-                _apply(connection, migration)
+                apply(connection, migration, begin="BEGIN IMMEDIATE", spoken=lambda statement: (statement,))
         finally:
             connection.close()
 
@@ -77,35 +83,41 @@ def _applied(connection: Connection) -> dict[int, str]:
     return {row["version"]: row["checksum"] for row in connection.execute("SELECT * FROM schema_migrations")}
 
 
-def _missing(applied: dict[int, str], migrations: tuple[Migration, ...], home: Home) -> list[Migration]:
-    newest = migrations[-1].version
+def still_to_apply(
+    applied: Mapping[int, str], known: tuple[Migration, ...], *, us: str, mend: str, made: str
+) -> list[Migration]:
+    """What the database lacks. Raises `Misconfigured`: it is newer than we know, or was made by other files.
+
+    `us` is what is older then, `mend` what to do about it, `made` what other files made.
+    """
+    newest = known[-1].version
     if applied and max(applied) > newest:
         raise Misconfigured(
-            f"the database is newer than this checkout (schema {max(applied)}, known {newest}); "
-            f"update with git pull, or put back a copy from {home.backups}"
+            f"the database is newer than {us} (schema {max(applied)}, known {newest}); {mend}"
         )
-    for migration in migrations:
+    for migration in known:
         if applied.get(migration.version, migration.checksum) != migration.checksum:
-            raise Misconfigured(
-                f"migration {migration.name} is not the one that made {home.database}; use another checkout"
-            )
-    return [migration for migration in migrations if migration.version not in applied]
+            raise Misconfigured(f"migration {migration.name} is not the one that made {made}")
+    return [migration for migration in known if migration.version not in applied]
 
 
-def _apply(connection: Connection, migration: Migration) -> None:
-    connection.execute("BEGIN IMMEDIATE")
+def apply(
+    connection: Connection, migration: Migration, *, begin: str, spoken: Callable[[str], tuple[str, ...]]
+) -> None:
+    """All of a migration or nothing. `spoken` puts a statement into the words of the database."""
+    connection.execute(begin)
     try:
         for statement in statements(migration.sql):
-            connection.execute(statement)
+            for one in spoken(statement):
+                connection.execute(one)
         connection.execute(
             "INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
             (migration.version, migration.name, migration.checksum, time.time()),
         )
         connection.execute("COMMIT")
-    except dbapi2.Error:
+    finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise
     log.info("storage.migrated", version=migration.version)
 
 
