@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from portico.errors import Misconfigured
 from portico.home import Home
+from portico.secret_files import read_secret_file
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -109,7 +110,9 @@ def load_master_key(home: Home) -> bytes:
     """32 bytes from the environment or the 0600 file, which is made at the very first start."""
     given = os.environ.get("PORTICO_MASTER_KEY")  # noqa: TID251 - reserved name, never a setting
     if given:
-        return _decode_master(_in_file(given), where="PORTICO_MASTER_KEY")
+        if given.startswith("file:"):
+            given = read_secret_file(given.removeprefix("file:"), wanted_by="PORTICO_MASTER_KEY")
+        return _decode_master(given, where="PORTICO_MASTER_KEY")
     wrapped_before = home.keyring.exists()  # asked first: another process of this first start makes both
     if not home.master_key.exists():
         if wrapped_before:
@@ -255,17 +258,6 @@ def _unwrap(entry: dict[str, str], wrapping: DataKey) -> DataKey:
 
 def _wrap_context(key_id: str, purpose: str) -> bytes:
     return f"portico keyring v1|{key_id}|{purpose}".encode()
-
-
-def _in_file(given: str) -> str:
-    """What stands in the file where the variable says `file:PATH`."""
-    if not given.startswith("file:"):
-        return given
-    path = Path(given.removeprefix("file:"))
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise Misconfigured(f"PORTICO_MASTER_KEY: {path} cannot be read ({error.strerror})") from None
 
 
 def _decode_master(text: str, *, where: str) -> bytes:

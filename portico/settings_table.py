@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr
+
+from portico.errors import Misconfigured
+from portico.secret_files import read_secret_file
 
 MIB = 1024 * 1024
 
@@ -18,8 +20,8 @@ def _from_its_place(value: object) -> object:
         return value
     kind, _, place = text.partition(":")
     try:
-        found = Path(place).read_text() if kind == "file" else os.environ[place]  # noqa: TID251 - named by the owner
-    except (OSError, KeyError):
+        found = read_secret_file(place) if kind == "file" else os.environ[place]  # noqa: TID251 - named by the owner
+    except (Misconfigured, KeyError):
         raise ValueError(f"{text} is not there or cannot be read") from None
     return found.strip()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from channels import registry
 from channels.registry import Accounts
@@ -14,6 +13,7 @@ from portico.crypto import Keyring, open_keyring
 from portico.errors import Misconfigured
 from portico.home import Home
 from portico.logs import configure_logs
+from portico.secret_files import read_secret_file
 from portico.settings import Settings, load_settings
 from portico.storage.database import Database
 from portico.storage.secrets import SecretStore
@@ -65,16 +65,9 @@ async def secret_resolver(store: SecretStore) -> Resolve:
         elif kind == "env":
             value = os.environ.get(name)  # noqa: TID251 - the settings name this variable
         else:
-            value = _read_secret_file(Path(name).expanduser())
+            value = read_secret_file(name)
         if not value:
             raise Misconfigured(f"{reference} is not there; `portico secrets set {name}` stores a secret")
         return value
 
     return resolve
-
-
-def _read_secret_file(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise Misconfigured(f"the secret file {path} cannot be read ({error.strerror})") from None

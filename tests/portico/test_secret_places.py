@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
 
+from portico.crypto import load_master_key
 from portico.errors import Misconfigured
 from portico.home import Home
 from portico.settings import load_settings
@@ -42,3 +44,15 @@ def test_a_secret_that_is_not_there_is_one_line_that_names_it(home: Home, place:
     home.settings.write_text(f'[policy]\ntoken = "{place}"\n')
     with pytest.raises(Misconfigured, match=f"policy.token: {place} is not there"):
         load_settings(home)
+
+
+def test_the_master_key_may_lie_in_a_file(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "master"
+    place.write_text(base64.b64encode(b"k" * 32).decode() + "\n")
+    monkeypatch.setenv("PORTICO_MASTER_KEY", f"file:{place}")
+    assert load_master_key(home) == b"k" * 32
+    place.unlink()
+    with pytest.raises(Misconfigured, match=f"PORTICO_MASTER_KEY: the secret file {place} cannot be read"):
+        load_master_key(home)
