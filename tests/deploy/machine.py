@@ -35,8 +35,24 @@ PROGRAMS = {
         ("temporal-sql-tool", "go.temporal.io/server/cmd/tools/sql"),
     ),
     "ui": (("ui-server", "github.com/temporalio/ui-server/v2/cmd/server"),),
+    "kubernetes": tuple(
+        (name, f"k8s.io/kubernetes/cmd/{name}")
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+    ),
+    "etcd": (("etcd", "go.etcd.io/etcd/server/v3"),),
+    "kwok": (("kwok", "sigs.k8s.io/kwok/cmd/kwok"),),
+    "helm": (("helm", "helm.sh/helm/v3/cmd/helm"),),
 }
-COMPOSE_VERSION = "github.com/docker/compose/v2/internal.Version=v2.40.3"
+STAMPS = {
+    # module's folder → what a program says of itself, and where a release's own build writes it
+    "compose": {"github.com/docker/compose/v2/internal.Version": "v2.40.3"},
+    "kubernetes": {
+        "k8s.io/component-base/version.gitVersion": "v1.36.3",
+        "k8s.io/component-base/version.gitMajor": "1",
+        "k8s.io/component-base/version.gitMinor": "36",
+        "k8s.io/client-go/pkg/version.gitVersion": "v1.36.3",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -120,7 +136,8 @@ def program(name: str) -> Path:
     built = cache_directory() / "deploy" / f"{name}-{digest}"
     if not built.exists():
         built.parent.mkdir(parents=True, exist_ok=True)
-        flags = "-s -w" + (f" -X {COMPOSE_VERSION}" if name == "docker-compose" else "")
+        stamps = STAMPS.get(module, {}).items()
+        flags = " ".join(("-s -w", *(f"-X {variable}={value}" for variable, value in stamps)))
         making = built.with_suffix(".making")
         environment = {
             **os.environ,
