@@ -109,6 +109,7 @@ class Chat {
 
   _take(frame) {
     if (frame.type === "hello") this._log.historyUrl = this._mayReadHistory ? frame.history_url : "";
+    if (frame.type === "ack") this._log.acked(frame.turn);
     if (frame.type === "delta") this._log.delta(frame);
     if (frame.type === "progress") this._log.progress(frame);
     if (frame.type === "status" && frame.state === "waiting") this._waiting.add(frame.turn);

@@ -7,6 +7,7 @@ const NEAR_END_PX = 120;
 const RUNNING_FOR_S = 600;
 // A tool that says nothing for so long has ended without our hearing of it, or has nothing to say.
 const PROGRESS_FOR_MS = 60000;
+const TICK_S = 0.001;
 // A run is named after the turn that it belongs to.
 const RUN = /^tool-([0-9a-f]+)-\d+$/;
 
@@ -76,6 +77,13 @@ export class Log {
       this._keepSaid(frame.turn);
       this._lines.push({ role: "assistant", text: "", ...frame, at: Math.max(at, this._lines.at(-1)?.at ?? 0) });
     }
+    this.draw();
+  }
+
+  // A fast reply can overtake the acknowledgement of what it answers.
+  acked(turn) {
+    if (!this._ended.has(turn)) return;
+    this._keepSaid(turn);
     this.draw();
   }
 
@@ -210,12 +218,21 @@ export class Log {
     this._working.delete(turn);
   }
 
-  // A person's words that were answered are a line from now on, and no longer on their way.
+  // A person's words that were answered are a line from now on, and no longer on their way. Lines carry the
+  // server's time and these words the browser's, so they take theirs from the line before.
   _keepSaid(turn) {
     const said = this._outbox.all().find((message) => message.turn === turn);
     if (!said) return;
-    if (!this._lines.some((line) => line.id === said.id)) this._lines.push({ role: "user", ...said });
+    if (!this._lines.some((line) => line.id === said.id)) this._putSaid(said);
     this._outbox.drop(said.id);
+  }
+
+  _putSaid(said) {
+    const answer = this._lines.findIndex((line) => line.role === "assistant" && line.turn === said.turn);
+    const index = answer < 0 ? this._lines.length : answer;
+    const before = this._lines[index - 1]?.at ?? 0;
+    const at = answer < 0 ? Math.max(said.at, before + TICK_S) : Math.max(before, this._lines[answer].at - TICK_S);
+    this._lines.splice(index, 0, { ...said, role: "user", at });
   }
 
   // What the edge remembers needs no keeping here, once it is answered.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import WebSocketRoute, expect
 
 from tests.e2e.conftest import OpenChat
 from tests.e2e.person import ChatPage
@@ -73,6 +74,39 @@ def test_what_cannot_be_stored_now_is_kept_and_stored_later(stack: RunningStack,
     _each_once(chat, "engine", ["1 + 1", "8 + 8", "9 + 9"])
 
 
+def test_words_whose_acknowledgement_comes_after_their_reply_stand_before_it(
+    open_chat: OpenChat,
+) -> None:
+    chat = open_chat("overtaken")
+    held: list[str | bytes] = []
+    """The first acknowledgement, and the reply that it is let through after."""
+
+    def relay(page_side: WebSocketRoute) -> None:
+        def pass_on(frame: str | bytes) -> None:
+            kind = json.loads(frame)["type"]
+            if kind == "ack" and not held:
+                held.append(frame)
+                return
+            page_side.send(frame)
+            if kind == "reply" and len(held) == 1:
+                held.append(frame)
+                page_side.send(held[0])
+
+        page_side.connect_to_server().on_message(pass_on)
+
+    chat.page.route_web_socket("**/v1/chat", relay)
+    chat.page.reload()
+    chat.wait_ready()
+    # What the edge remembers would put all in order; here it comes too late to.
+    chat.page.route("**/v1/conversations/*/messages*", lambda route: None)
+    chat.say("What is 2 + 3?")
+    chat.say("What is 4 + 5?")
+    expect(chat.replies).to_have_count(2, timeout=30_000)
+    lines = chat.page.locator(".line.user .said, .line.reply:not(.draft) .markdown").all_inner_texts()
+    assert lines == ["What is 2 + 3?", "2 + 3 = 5", "What is 4 + 5?", "4 + 5 = 9"]
+    chat.page.unroute_all(behavior="ignoreErrors")
+
+
 @pytest.mark.long
 def test_a_part_that_does_not_answer_is_told_after_twenty_seconds(
     stack: RunningStack, open_chat: OpenChat
@@ -93,7 +127,7 @@ def test_a_part_that_does_not_answer_is_told_after_twenty_seconds(
 def _each_once(chat: ChatPage, name: str, sums: list[str]) -> None:
     said = [f"What is {one}?" for one in sums]
     answers = [str(sum(map(int, one.split(" + ")))) for one in sums]
-    assert chat.said == said
+    expect(chat.page.locator(".line.user .said")).to_have_text(said)
     chat.page.reload()
     chat.wait_ready()
     expect(chat.replies).to_have_count(len(sums))
