@@ -1,14 +1,13 @@
-"""What the deployment's tests need of a machine: a Docker daemon of their own, and images under official names.
+"""What the deployment's tests need of a machine: a Docker daemon of their own, and programs of others.
 
-Where no registry of images can be reached, the base image is made with debootstrap and the programs of others are
-built from their pinned modules. Both are kept in the user's cache.
+Where no registry of images can be reached, the programs of others are built from their pinned modules. They and
+the daemon's layers are kept in the user's cache.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -18,13 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from portico.embedded.binaries import OPA, VERSITYGW, cache_directory
+from portico.embedded.binaries import cache_directory
 from tests.support import CHECKOUT
 
 HERE = Path(__file__).parent
-IMAGES = HERE / "images"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-BASE = "debian:bookworm-slim"
 PACKAGES = ("docker.io", "iptables", "debootstrap")
 PROGRAMS = {
     # module's folder → (program, package)
@@ -87,42 +84,61 @@ class Docker:
 
 @contextmanager
 def running_docker() -> Iterator[Docker]:
-    """A daemon of its own. Needs root."""
+    """A daemon of the tests' own; layers and images stay in the user's cache. Needs root.
+
+    One that a run before has left running, or another run has just now, is used and left as it is.
+    """
+    folder = cache_directory() / "deploy"
+    plugins = folder / "docker-config" / "cli-plugins"
+    plugins.mkdir(parents=True, exist_ok=True)
+    docker = Docker(folder / "docker.sock", plugins.parent)
+    _install()
+    _link(plugins / "docker-compose", program("docker-compose"))
+    if _answers(docker):
+        yield docker
+        return
+    with (folder / "docker.log").open("wb") as log:
+        daemon = subprocess.Popen(_command(folder, docker), stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait(docker, daemon)
+        yield docker
+    finally:
+        daemon.terminate()
+        daemon.wait(60)
+
+
+def _install() -> None:
+    """What Debian has of it; needs root, as the daemon does."""
     assert os.geteuid() == 0, "a Docker daemon of one's own needs root"
-    if missing := [name for name in ("dockerd", "debootstrap", "iptables") if shutil.which(name) is None]:
-        subprocess.run(("apt-get", "update", "-qq"), check=True)
-        install = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES)
-        subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
-        assert missing
-    with tempfile.TemporaryDirectory(prefix="portico-docker-", dir="/tmp") as name:
-        root = Path(name)
-        plugins = root / "config" / "cli-plugins"
-        plugins.mkdir(parents=True)
-        (plugins / "docker-compose").symlink_to(program("docker-compose"))
-        docker = Docker(root / "docker.sock", root / "config")
-        with (root / "log").open("wb") as log:
-            command = ("dockerd", "--data-root", root / "data", "--exec-root", root / "exec")
-            more = (
-                "--pidfile",
-                root / "pid",
-                "--host",
-                f"unix://{docker.socket}",
-                "--storage-driver",
-                "overlay2",
-            )
-            daemon = subprocess.Popen((*command, *more), stdout=log, stderr=log, start_new_session=True)
-        try:
-            _wait(docker)
-            yield docker
-        finally:
-            daemon.terminate()
-            daemon.wait(60)
+    if all(shutil.which(name) for name in ("dockerd", "debootstrap", "iptables")):
+        return
+    subprocess.run(("apt-get", "update", "-qq"), check=True)
+    install = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES)
+    subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
 
 
-def _wait(docker: Docker) -> None:
+def _command(folder: Path, docker: Docker) -> tuple[str, ...]:
+    places = ("--data-root", str(folder / "docker"), "--exec-root", "/run/portico-docker")
+    more = ("--pidfile", str(folder / "docker.pid"), "--storage-driver", "overlay2")
+    return ("dockerd", *places, *more, "--host", f"unix://{docker.socket}")
+
+
+def _link(link: Path, target: Path) -> None:
+    making = link.with_name(f".{link.name}.{os.getpid()}")
+    making.symlink_to(target)
+    making.replace(link)
+
+
+def _answers(docker: Docker) -> bool:
+    return bool(docker.run("version", "--format", "{{.Server.Version}}", check=False))
+
+
+def _wait(docker: Docker, daemon: subprocess.Popen[bytes]) -> None:
     ends = time.monotonic() + 60
-    while not docker.run("info", "--format", "{{.ServerVersion}}", check=False):
-        assert time.monotonic() < ends, "the daemon does not come up"
+    while not _answers(docker):
+        log = docker.socket.with_name("docker.log")
+        assert daemon.poll() is None, f"the daemon ended: {log.read_text()[-2000:]}"
+        assert time.monotonic() < ends, f"the daemon does not come up: {log}"
         time.sleep(0.5)
 
 
@@ -152,77 +168,3 @@ def program(name: str) -> Path:
             subprocess.run(command, cwd=work, env=environment, check=True)
         making.rename(built)
     return built
-
-
-def provide_images(docker: Docker) -> None:
-    """The base, the programs of others under the names in compose.yaml, and our own."""
-    _base(docker)
-    names = _names()
-    _image(docker, "postgres.Dockerfile", names["postgres"], {})
-    for tag in (names["temporal"], names["temporal-schema"]):
-        _image(
-            docker,
-            "program.Dockerfile",
-            tag,
-            {n: program(n) for n in ("temporal-server", "temporal-sql-tool")},
-        )
-    _image(docker, "program.Dockerfile", names["s3"], {"versitygw": VERSITYGW.path})
-    for service, file, binary in (("opa", "opa", OPA.path), ("caddy", "caddy", program("caddy"))):
-        _image(docker, "program.Dockerfile", "portico-test-program", {file: binary})
-        _image(docker, f"{file}.Dockerfile", names[service], {})
-    _image(docker, "program.Dockerfile", "portico-test-program", {"ui-server": program("ui-server")})
-    _image(docker, "ui.Dockerfile", names["temporal-ui"], {})
-    for target in ("api", "worker"):
-        _own(docker, "portico.Dockerfile", f"portico-{target}:dev", "--target", target)
-    _own(docker, "triton.Dockerfile", "portico-triton:dev")
-    _own(docker, "sandbox.Dockerfile", "portico-sandbox:dev")
-
-
-def _names() -> dict[str, str]:
-    """Service → image, with the versions that compose.yaml names."""
-    text = (CHECKOUT / "compose.yaml").read_text()
-    found = re.findall(r"^  ([\w-]+):\n(?:    .*\n)*?    image: (\S+)$", text, re.MULTILINE)
-    return {service: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", image) for service, image in found}
-
-
-def _base(docker: Docker) -> None:
-    archive = cache_directory() / "deploy" / "bookworm.tar"
-    if not archive.exists():
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        sources = "".join(path.read_text() for path in Path("/etc/apt").rglob("*.sources"))
-        sources += "".join(path.read_text() for path in Path("/etc/apt").glob("sources.list"))
-        mirror = re.search(r"(?:^URIs: |^deb )(\S+)", sources, re.MULTILINE)
-        assert mirror, "no package mirror is configured"
-        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-            root = Path(folder) / "root"
-            subprocess.run(
-                ("debootstrap", "--variant=minbase", "bookworm", root, mirror[1]),
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
-            for cached in (*root.glob("var/cache/apt/archives/*.deb"), *root.glob("var/lib/apt/lists/*_*")):
-                cached.unlink()
-            making = archive.with_suffix(".making")
-            subprocess.run(("tar", "-C", root, "--numeric-owner", "-cf", making, "."), check=True)
-            making.rename(archive)
-    docker.run("import", "--change", 'CMD ["bash"]', str(archive), BASE)
-
-
-def _image(docker: Docker, file: str, tag: str, programs: dict[str, Path]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        context = Path(folder)
-        (context / "programs").mkdir()
-        for name, path in programs.items():
-            shutil.copy(path, context / "programs" / name)
-            (context / "programs" / name).chmod(0o755)
-        for script in IMAGES.glob("*.sh"):
-            shutil.copy(script, context)
-        docker.run("build", "-q", "-f", str(IMAGES / file), "-t", tag, str(context))
-
-
-def _own(docker: Docker, file: str, tag: str, *options: str) -> None:
-    secret = ("--secret", f"id=ca,src={CERTIFICATES}") if CERTIFICATES.exists() else ()
-    dockerfile = CHECKOUT / "infra" / "docker" / file
-    docker.run(
-        "build", "-q", *secret, "-f", str(dockerfile), "-t", tag, *options, str(CHECKOUT), timeout=1500
-    )

@@ -16,7 +16,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.deploy.machine import Docker, provide_images, running_docker
+from tests.deploy.machine import Docker, running_docker
+from tests.deploy.provide import provide_images
 from tests.portico.servers import free_port
 from tests.support import CHECKOUT
 

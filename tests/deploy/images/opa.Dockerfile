@@ -1,3 +1,3 @@
 # OPA's official image starts the program itself.
-FROM portico-test-program
+FROM portico-test-opa
 ENTRYPOINT ["/usr/local/bin/opa"]
