@@ -177,6 +177,17 @@ class TemporalSettings(Table):
     ui: str = Field("", description="host:port of an external Temporal UI that is served below /temporal")
     namespace: str = Field("default", description="namespace of the workflows")
     retention_days: int = Field(30, description="how long ended runs can be read", ge=1)
+    deployment: str = Field(
+        "portico",
+        description="name that the workers of all versions share at Temporal",
+        pattern=r"^[A-Za-z0-9_-]{1,100}$",
+    )
+    build_id: str = Field(
+        "",
+        description="version of this worker; it gets work once `portico deploy promote` makes it current. "
+        "Empty: workers without versions",
+        pattern=r"^[A-Za-z0-9._+-]{0,100}$",
+    )
 
 
 class DeliverySettings(Table):

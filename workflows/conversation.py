@@ -2,7 +2,7 @@
 
 Four lanes run beside each other: arrivals (normalize and authorize, in order; a control message acts at once),
 turns (one at a time), outcomes of tools, and what tools wait for. It continues as new when Temporal suggests it,
-or when it rests.
+when it rests, or when workers of another version take over: a run stays with the version that it began on.
 """
 
 from __future__ import annotations
@@ -65,7 +65,11 @@ class Conversation:
             if lane.done():
                 lane.result()  # a lane ends only by a bug: fail this workflow task, so that it is seen and repeated
             lane.cancel()
-        workflow.continue_as_new(self._state())
+        workflow.continue_as_new(
+            self._state(),
+            # The run that follows begins on whatever version is current then, and stays there.
+            initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
+        )
 
     @workflow.signal
     def receive(self, envelope: Any) -> None:
@@ -125,7 +129,12 @@ class Conversation:
                 self._renew = True
 
     def _renewing(self) -> bool:
-        return self._renew or workflow.info().is_continue_as_new_suggested()
+        info = workflow.info()
+        return (
+            self._renew
+            or info.is_continue_as_new_suggested()
+            or info.is_target_worker_deployment_version_changed()
+        )
 
     def _can_continue_as_new(self) -> bool:
         return self._renewing() and not self._busy and workflow.all_handlers_finished()

@@ -11,7 +11,8 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
 from activities.authorize import AuthorizeSteps
 from activities.boundary import BoundaryInterceptor
@@ -45,6 +46,7 @@ from portico.serve.models import model_routes
 from portico.serve.process import run, settle_memory
 from portico.serve.tools import WorkerTools
 from portico.serve.upkeep import identify_accounts, prune_for_ever, tell_understanding
+from portico.settings import TemporalSettings
 from portico.storage import live_choice
 from portico.storage.artifacts import Artifacts
 from portico.storage.blobs import BlobStore
@@ -162,6 +164,22 @@ def _make_worker(client: Client, deps: Deps, queue: str) -> Worker:
         max_heartbeat_throttle_interval=timedelta(seconds=1),
         graceful_shutdown_timeout=GRACE,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        deployment_config=version_of(deps.settings.temporal),
+    )
+
+
+def version_of(temporal: TemporalSettings) -> WorkerDeploymentConfig | None:
+    """Which version a worker says that it is; none where the settings name no build.
+
+    Runs are pinned here and not where workflows are defined: the server refuses what a worker without a version
+    says of pinning.
+    """
+    if not temporal.build_id:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(temporal.deployment, temporal.build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
     )
 
 
