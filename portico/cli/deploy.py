@@ -73,3 +73,11 @@ def prepare(
     from portico.deploy.prepare import prepare as work
 
     asyncio.run(work(bundle))
+
+
+@app.command(hidden=True)
+def rules(bundle: Annotated[Path, typer.Option("--bundle", help="where OPA reads its rules")]) -> None:
+    """The rules alone, where each OPA makes its own bundle."""
+    from portico.deploy.prepare import rules as work
+
+    work(bundle)

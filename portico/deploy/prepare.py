@@ -36,18 +36,26 @@ async def prepare(bundle: Path | None) -> None:
     configure_logs(level=settings.log.level, json_lines=settings.log.json_lines)
     keyring, connections = open_keyring(home), connect_to(settings, home)
     if bundle is not None:
-        write_bundle(home, connections, bundle)
+        write_bundle(home, settings, bundle)
     await _patiently("database", lambda: _migrate(home, keyring, settings))
     await _patiently("bucket", lambda: _bucket(connections, keyring, settings))
     await _patiently("temporal", lambda: _namespace(connections, keyring, settings))
 
 
-def write_bundle(home: Home, connections: Connections, path: Path) -> None:
+def rules(bundle: Path) -> None:
+    """The bundle alone, where each OPA makes its own. Raises `Misconfigured`."""
+    home = Home.from_environment()
+    home.make()
+    settings = load_settings(home)
+    configure_logs(level=settings.log.level, json_lines=settings.log.json_lines)
+    write_bundle(home, settings, bundle)
+
+
+def write_bundle(home: Home, settings: Settings, path: Path) -> None:
     """Own rules are compiled by OPA itself when it takes the bundle: it stays away with the reason in its log."""
-    token = connections.opa_token.get_secret_value()
-    if not token:
+    if settings.policy.token is None or not settings.policy.token.get_secret_value():
         raise Misconfigured("policy.token is not set: OPA would answer nobody")
-    revision, content = build_bundle(home, token, opa=None)
+    revision, content = build_bundle(home, settings.policy.token.get_secret_value(), opa=None)
     path.parent.mkdir(parents=True, exist_ok=True)
     making = path.with_name(f".{path.name}.{os.getpid()}")
     making.write_bytes(content)
