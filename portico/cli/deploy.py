@@ -10,9 +10,12 @@ from typing import Annotated
 
 import typer
 
+from portico.cli.versions import promote, versions
 from portico.errors import Misconfigured
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="run Portico on a server")
+app.command()(versions)
+app.command()(promote)
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 Folder = Annotated[Path, typer.Argument(help="where the deployment's secrets and .env lie")]
