@@ -34,8 +34,8 @@ class Connections:
 
 def connect_to(settings: Settings, home: Home) -> Connections:
     """Raises `Misconfigured` where a part has neither a setting nor a running embedded stack."""
-    parts = _read(home.parts)
-    credentials = _read(home.credentials)
+    parts = read_state(home.parts)
+    credentials = read_state(home.credentials)
     return Connections(
         temporal=settings.temporal.address or _address(parts, "temporal", home),
         namespace=settings.temporal.namespace,
@@ -65,10 +65,10 @@ def sandbox_door(settings: Settings, home: Home) -> SandboxDoor:
         return SandboxDoor(unavailable="the sandbox is switched off ([sandbox] enabled)")
     if given.url:
         return SandboxDoor(given.url, given.key.get_secret_value() if given.key else "")
-    address, known = part_address(home, "sandbox"), _read(home.sandbox_state)
+    address, known = part_address(home, "sandbox"), read_state(home.sandbox_state)
     if not address:
         return SandboxDoor(unavailable="no sandbox was started here")
-    key = str(_read(home.credentials).get("sandbox_key", ""))
+    key = str(read_state(home.credentials).get("sandbox_key", ""))
     return SandboxDoor(
         f"http://{address}", key, str(known.get("unavailable", "the sandbox has not been started yet"))
     )
@@ -76,7 +76,7 @@ def sandbox_door(settings: Settings, home: Home) -> SandboxDoor:
 
 def part_address(home: Home, part: str) -> str | None:
     """host:port of an embedded part, or nothing where none was started here."""
-    address = _read(home.parts).get(part, {}).get("address")
+    address = read_state(home.parts).get(part, {}).get("address")
     return str(address) if address else None
 
 
@@ -84,11 +84,12 @@ def triton_door(settings: Settings, home: Home) -> tuple[str, SecretStr]:
     """Address of Triton, and the key with which models are loaded (empty where the settings give none)."""
     if settings.models.triton:
         return settings.models.triton, settings.models.triton_key or SecretStr("")
-    key = _read(home.credentials).get("triton_admin_key", "")
-    return _address(_read(home.parts), "triton", home), SecretStr(key)
+    key = read_state(home.credentials).get("triton_admin_key", "")
+    return _address(read_state(home.parts), "triton", home), SecretStr(key)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, Any]:
+    """What a running stack has written down for others; nothing where it has not."""
     try:
         content: dict[str, Any] = json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
 
+from portico.connections import read_state
 from portico.embedded.process import Identity
 from portico.errors import Misconfigured
 from portico.home import Home
@@ -103,7 +104,7 @@ class Registry:
 
     @classmethod
     def load(cls, home: Home) -> Self:
-        return cls(home.parts, _read_json(home.parts))
+        return cls(home.parts, read_state(home.parts))
 
     def address(self, door: str) -> str | None:
         address: str | None = self._entries.get(door, {}).get("address")
@@ -137,7 +138,7 @@ class Registry:
 
 def load_credentials(home: Home) -> dict[str, str]:
     """The credentials of this home's parts; what is missing is made."""
-    known = _read_json(home.credentials)
+    known = read_state(home.credentials)
     missing = {name: make() for name, make in CREDENTIALS.items() if name not in known}
     if missing:
         known |= missing
@@ -191,13 +192,3 @@ def edge_port(wanted: int, *, host: str, insist: bool, known: int | None) -> int
         if is_free(port, host=host):
             return port
     raise Misconfigured(f"no free port from {wanted} on; choose one with --port")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise Misconfigured(f"{path} is damaged; stop Portico, delete it and start again") from error
-    return content
