@@ -23,6 +23,7 @@ from portico.errors import Misconfigured, Unavailable
 from portico.ids import conversation_id
 from portico.logs import logger
 from portico.storage.blobs import BlobStore
+from portico.telemetry import Traces
 
 log = logger("edge")
 
@@ -63,7 +64,9 @@ class Intake:
         *,
         signal_bytes: int,
         split_queues: bool = False,
+        traces: Traces | None = None,
     ) -> None:
+        self.traces = traces or Traces()
         self._temporal = temporal
         self._id_key = keyring.current("id").secret
         self._blobs = blobs
@@ -85,11 +88,14 @@ class Intake:
         """Raises `Unavailable` where Temporal, or S3 for a large body, did not take it."""
         workflow_id = self.conversation_id(channel=event.channel, account=event.account, chat=event.chat)
         turn_id = turn_id or uuid.uuid4().hex
-        envelope = await self._envelope(event, turn_id=turn_id)
         reference = ConversationRef(
             id=workflow_id, channel=event.channel, account=event.account, chat=event.chat
         )
-        await self.signal(reference, envelope)
+        # It began when the platform's request, or its answer to our poll, was read.
+        began_ns = int(event.received_at * 1e9) or None
+        facts = {"workflow": workflow_id, "channel": event.channel}
+        with self.traces.span("receive", turn_id, facts, root=True, start_ns=began_ns):
+            await self.signal(reference, await self._envelope(event, turn_id=turn_id))
         return Stored(conversation_id=workflow_id, turn_id=turn_id)
 
     async def store_once(self, event: InboundEvent) -> Stored:

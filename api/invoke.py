@@ -90,25 +90,31 @@ async def start(
         language=language,
         door=door,
     )
+    facts = {"workflow": invocation_id, "tool": spec.name}
+    with deps.intake.traces.span("invoke", invocation_id, facts, root=True):
+        handle = await _started(deps, given, digest)
+    if key is not None:
+        await _same_call(handle, digest)
+    return invocation_id
+
+
+async def _started(deps: AppDeps, given: ToolRunInput, digest: str) -> WorkflowHandle[Any, Any]:
     try:
-        handle = await deps.temporal.start_workflow(
+        return await deps.temporal.start_workflow(
             WORKFLOW,
             given,
-            id=invocation_id,
+            id=given.invocation_id,
             task_queue=TASK_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"{invocation.tool_name} through the edge",
+            static_summary=f"{given.invocation.tool_name} through the edge",
             memo={"call": digest},
             rpc_timeout=RPC_TIMEOUT,
         )
     except WorkflowAlreadyStartedError:
-        handle = deps.temporal.get_workflow_handle(invocation_id)
+        return deps.temporal.get_workflow_handle(given.invocation_id)
     except (RPCError, RuntimeError) as error:
         raise _translated(error) from error
-    if key is not None:
-        await _same_call(handle, digest)
-    return invocation_id
 
 
 async def result(

@@ -22,6 +22,7 @@ from portico.errors import Misconfigured
 from portico.home import Home
 from portico.logs import logger
 from portico.settings_table import MIB, Secret, Table, Text
+from portico.settings_telemetry import TelemetrySettings
 from portico.settings_tools import McpSettings, ToolSettings
 
 RESERVED = ("HOME", "CONFIG", "MASTER_KEY", "FUNCTIONS", "URL", "API_KEY", "YES")
@@ -241,6 +242,7 @@ class Settings(Table):
     database: DatabaseSettings = DatabaseSettings()
     temporal: TemporalSettings = TemporalSettings()
     log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
     @model_validator(mode="after")
     def _refuse_open_doors(self) -> Settings:
@@ -260,7 +262,7 @@ def load_settings(home: Home, config: Path | None = None) -> Settings:
     values = _read_file(path, required=path != home.settings)
     variables = _variables(dict(os.environ))  # noqa: TID251 - the one place that reads it
     for steps, (name, value) in variables.items():
-        _put(values, steps, name, value)
+        _put(values, steps, name, _listed(steps, value))
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -300,11 +302,23 @@ def _variables(environment: dict[str, str]) -> dict[tuple[str, ...], tuple[str, 
         if rest == name or _is_reserved(rest):
             continue
         steps = tuple(rest.lower().split("__"))
-        if not _is_known(steps) or _is_service_link(steps, value):
+        if _kind_of(steps) is None or _is_service_link(steps, value):
             log.warning("settings.unknown_variable", name=name)
             continue
         found[steps] = (name, value)
     return found
+
+
+def _listed(steps: tuple[str, ...], value: str) -> str | list[str]:
+    """A list is written as `a,b` in a variable, or as in JSON."""
+    if get_origin(_kind_of(steps)) is not tuple:
+        return value
+    if not value.lstrip().startswith("["):
+        return [one.strip() for one in value.split(",") if one.strip()]
+    try:
+        return list(json.loads(value))
+    except ValueError:
+        return value  # the model says what is wrong with it
 
 
 def _is_reserved(rest: str) -> bool:
@@ -314,16 +328,16 @@ def _is_reserved(rest: str) -> bool:
     )
 
 
-def _is_known(steps: tuple[str, ...]) -> bool:
-    """Whether the settings have such a key; below tables whose keys are free (channels, routes) all are."""
+def _kind_of(steps: tuple[str, ...]) -> Any:
+    """The type of a key, None for one that is unknown; below tables whose keys are free (channels) all are known."""
     table: Any = Settings
     for step in steps:
         if not (isinstance(table, type) and issubclass(table, Table)):
-            return True
+            return Any
         if step not in table.model_fields:
-            return False
+            return None
         table = table.model_fields[step].annotation
-    return True
+    return table
 
 
 def _is_service_link(steps: tuple[str, ...], value: str) -> bool:
@@ -331,7 +345,7 @@ def _is_service_link(steps: tuple[str, ...], value: str) -> bool:
     return steps == ("port",) and value.startswith(("tcp://", "udp://"))
 
 
-def _put(values: dict[str, Any], steps: tuple[str, ...], name: str, value: str) -> None:
+def _put(values: dict[str, Any], steps: tuple[str, ...], name: str, value: str | list[str]) -> None:
     for level in steps[:-1]:
         values = values.setdefault(level, {})
         if not isinstance(values, dict):

@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from portico.steps import DeadLetterInput, Delivered, DeliverInput, EgressQuestion, RememberInput
     from workflows import replies
     from workflows.steps import Steps, cause_of, new_id
+    from workflows.turn_now import TURN
 
 CAUSE_LIMIT = 300
 STATUS = SearchAttributeKey.for_keyword("PorticoStatus")
@@ -130,6 +131,7 @@ class Desk:
         apologize_to: Apology | None = None,
     ) -> None:
         """The turn boundary: any failure of one turn becomes a dead letter and a short reply, and the lane goes on."""
+        TURN.set(turn_id)
         try:
             await work
         except asyncio.CancelledError:

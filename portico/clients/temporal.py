@@ -19,6 +19,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client, HeaderCodecBehavior
 from temporalio.converter import ExternalStorage, PayloadCodec
+from temporalio.runtime import Runtime
 from temporalio.service import GrpcCompression, KeepAliveConfig, RPCError, RPCStatusCode
 
 from portico.clients.payload_storage import payload_storage
@@ -41,10 +42,12 @@ async def connect(
     codec: PayloadCodec | None = None,
     s3: bool = True,
     lazy: bool = False,
+    runtime: Runtime | None = None,
 ) -> Client:
     """A client whose payloads nobody else can read. Raises `Unavailable`; `lazy` connects at the first call.
 
     `codec`: for an edge that may only seal. `s3=False`: for one that never carries large payloads.
+    `runtime`: one that shows its metrics.
     """
     external: ExternalStorage | None = payload_storage(connections) if s3 else None
     try:
@@ -59,6 +62,7 @@ async def connect(
             grpc_compression=GrpcCompression.NONE,
             connect_timeout=timedelta(seconds=CONNECT_TIMEOUT_S),
             lazy=lazy,
+            runtime=runtime,
         )
     except (
         RuntimeError,

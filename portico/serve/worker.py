@@ -12,7 +12,7 @@ from typing import Any
 
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
+from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
 from activities.authorize import AuthorizeSteps
 from activities.boundary import BoundaryInterceptor
@@ -43,6 +43,7 @@ from portico.logs import logger
 from portico.serve.foundation import Foundation, lay_foundation
 from portico.serve.instances import follow_queue
 from portico.serve.models import model_routes
+from portico.serve.observe import watch
 from portico.serve.process import run, settle_memory
 from portico.serve.tools import WorkerTools
 from portico.serve.upkeep import identify_accounts, prune_for_ever, tell_understanding
@@ -145,18 +146,18 @@ def make_deps(ground: Foundation, tools: WorkerTools | None = None) -> Deps:
     )
 
 
-def make_workers(client: Client, deps: Deps) -> list[Worker]:
+def make_workers(client: Client, deps: Deps, outer: tuple[Interceptor, ...] = ()) -> list[Worker]:
     """One for each queue that the settings name; workflows run on the first queue alone."""
-    return [_make_worker(client, deps, queue) for queue in deps.settings.temporal.queues]
+    return [_make_worker(client, deps, queue, outer) for queue in deps.settings.temporal.queues]
 
 
-def _make_worker(client: Client, deps: Deps, queue: str) -> Worker:
+def _make_worker(client: Client, deps: Deps, queue: str, outer: tuple[Interceptor, ...]) -> Worker:
     return Worker(
         client,
         task_queue=queue,
         workflows=list(WORKFLOWS) if queue == TASK_QUEUE else [],
         activities=activities(deps),
-        interceptors=[BoundaryInterceptor()],
+        interceptors=[*outer, BoundaryInterceptor()],
         # 30 % less CPU a turn; the tests run these workflows in the sandbox, and a replay gate stands beside.
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=CACHED_WORKFLOWS,
@@ -196,7 +197,9 @@ async def serve() -> None:
     ground = await lay_foundation()
     tools = WorkerTools(ground, BlobStore(ground.connections, ground.keyring))
     deps = make_deps(ground, tools)
-    client = await connect(ground.connections, ground.keyring, codec=WorkerCodec(ground.keyring))
+    watching = watch(ground.settings)
+    codec = WorkerCodec(ground.keyring)
+    client = await connect(ground.connections, ground.keyring, codec=codec, runtime=watching.runtime)
     if ground.settings.temporal.address:  # the embedded server is made ready by its supervisor
         await ensure_namespace(client, ground.settings.temporal.retention_days)
     await tools.start()
@@ -214,7 +217,7 @@ async def serve() -> None:
     for task in beside:
         task.add_done_callback(_say_if_it_ends)
     async with AsyncExitStack() as working:
-        for worker in make_workers(client, deps):
+        for worker in make_workers(client, deps, watching.interceptors):
             await working.enter_async_context(worker)
         write_private(ground.home.run / "worker.ready", str(os.getpid()).encode())
         log.info("worker.ready")
@@ -228,6 +231,7 @@ async def serve() -> None:
     await tools.close()
     await close_channels(ground.accounts)
     await deps.live.close()
+    await watching.close()
     ground.database.close()
 
 
