@@ -6,10 +6,11 @@ only a warning, because platforms inject names of their own.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_origin
 
 from pydantic import (
     Field,

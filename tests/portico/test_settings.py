@@ -100,6 +100,20 @@ def test_no_file_means_the_defaults(home: Home) -> None:
     assert load_settings(home) == Settings()
 
 
+@pytest.mark.parametrize(
+    "written", ["portico-tools, portico-delivery", '["portico-tools", "portico-delivery"]']
+)
+def test_a_variable_may_hold_a_list(home: Home, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("PORTICO_TEMPORAL__QUEUES", written)
+    assert load_settings(home).temporal.queues == ("portico-tools", "portico-delivery")
+
+
+def test_a_list_that_cannot_be_read_names_its_variable(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTICO_TEMPORAL__QUEUES", '["portico-tools"')
+    with pytest.raises(Misconfigured, match="PORTICO_TEMPORAL__QUEUES"):
+        load_settings(home)
+
+
 def test_a_variable_wins_over_the_file(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORTICO_LIMITS__BODY_BYTES", "2048")
     monkeypatch.setenv("PORTICO_CHANNELS__TELEGRAM__DEFAULT__TOKEN", "env:TOKEN")
