@@ -86,7 +86,7 @@ def provide(directory: Path) -> Image:
                 raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    with contextlib.suppress(PermissionError):  # of another user, who built it for all
+    with contextlib.suppress(OSError):  # of another user, who built it for all, or on a read-only root
         os.utime(root)
     _remove_old(directory)
     return Image(root, _mounts(), _environment())
