@@ -28,11 +28,12 @@ class NormalizeSteps:
         message = load(event.channel).parse(event, account)
         if isinstance(message, Ignored):
             return Normalized(ignored=message.why)
+        now = time.time()
         ours = await self._deps.inbox.claim(
             given.conversation.id,
             event.dedup_keys,
             given.turn_id,
-            now=time.time(),
+            now=min(now, event.received_at or now),
             text=message.text,
             sender_id=message.sender.id,
             message_id=message.id,

@@ -108,11 +108,8 @@ def _next_master_key(home: Home) -> Path:
 
 def load_master_key(home: Home) -> bytes:
     """32 bytes from the environment or the 0600 file, which is made at the very first start."""
-    given = os.environ.get("PORTICO_MASTER_KEY")  # noqa: TID251 - reserved name, never a setting
-    if given:
-        if given.startswith("file:"):
-            given = read_secret_file(given.removeprefix("file:"), wanted_by="PORTICO_MASTER_KEY")
-        return _decode_master(given, where="PORTICO_MASTER_KEY")
+    if (given := master_key_from_environment()) is not None:
+        return given
     wrapped_before = home.keyring.exists()  # asked first: another process of this first start makes both
     if not home.master_key.exists():
         if wrapped_before:
@@ -122,6 +119,20 @@ def load_master_key(home: Home) -> bytes:
             )
         write_private(home.master_key, base64.b64encode(os.urandom(KEY_BYTES)), exclusive=True)
     return _decode_master(home.master_key.read_text().strip(), where=str(home.master_key))
+
+
+def master_key_from_environment() -> bytes | None:
+    given = os.environ.get("PORTICO_MASTER_KEY")  # noqa: TID251 - reserved name, never a setting
+    if not given:
+        return None
+    if given.startswith("file:"):
+        given = read_secret_file(given.removeprefix("file:"), wanted_by="PORTICO_MASTER_KEY")
+    return _decode_master(given, where="PORTICO_MASTER_KEY")
+
+
+def read_master_key(path: Path) -> bytes:
+    """Of a file; none is made. Raises `Misconfigured`."""
+    return _decode_master(read_secret_file(path, wanted_by="the master key"), where=str(path))
 
 
 def rotate_master_key(home: Home, *, new: bytes) -> None:

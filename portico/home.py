@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from portico.errors import Misconfigured
+
 DEFAULT_HOME = "~/.local/share/portico"
 
 
@@ -20,7 +22,14 @@ class Home:
         return cls(Path(os.environ.get("PORTICO_HOME") or DEFAULT_HOME).expanduser().absolute())  # noqa: TID251
 
     def make(self) -> None:
-        """Create the directories that every part expects; only the owner may enter."""
+        """Create the directories that every part expects; only the owner may enter.
+
+        Raises `Misconfigured` where a restore was broken off: nothing may start on half of a home.
+        """
+        if self.unfinished_restore.exists():
+            raise Misconfigured(
+                f"a restore into {self.root} was broken off; give the same `portico restore` again"
+            )
         for path in (self.root, self.run, self.logs, self.intents, self.policies, self.language_models):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.root.chmod(0o700)
@@ -44,6 +53,11 @@ class Home:
     @property
     def database(self) -> Path:
         return self.root / "portico.db"
+
+    @property
+    def unfinished_restore(self) -> Path:
+        """There while files of a backup take the place of a home's."""
+        return self.root / "restore.unfinished"
 
     @property
     def backups(self) -> Path:

@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("portico.cli.keys:app", "bearer keys for programs"),
     "models": ("portico.cli.models:app", "language models: used, found, choosing one"),
     "tools": ("portico.cli.tools:app", "what the gateway can do, and doing it"),
+    "backup": ("portico.cli.backup:backup", "save all of this home in one encrypted file"),
+    "restore": ("portico.cli.backup:restore", "put such a file in the place of this home"),
     "deploy": ("portico.cli.deploy:app", "run Portico on a server: secrets, checks"),
     "serve": ("portico.cli.serve:serve", "one part in front, for containers and service managers"),
     "policy": ("portico.cli.policy:app", "try and test the rules"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 import uvicorn
 from fastapi import FastAPI
@@ -46,7 +46,9 @@ from portico.storage.people import People
 from portico.storage.route_health import RouteHealth
 from portico.storage.tools import ToolTable
 from portico.storage.usage import ModelUsage
+from portico.telemetry import start_traces
 from portico.tls import server_context
+from portico.version import portico_version
 
 KEEP_ALIVE_S = 75
 STOP_WITHIN_S = 5
@@ -66,6 +68,7 @@ async def make_edge(ground: Foundation) -> FastAPI:
         blobs,
         signal_bytes=settings.limits.signal_bytes,
         split_queues=settings.temporal.split,
+        traces=start_traces(settings, part="api"),
     )
     limits = Limits(
         failed_per_minute=settings.limits.failed_verifications_per_minute,
@@ -129,6 +132,7 @@ def _lifespan(deps: AppDeps, listening: Listening, accounts: Accounts):  # type:
         await deps.policy.close()
         await deps.routes.close()
         await deps.encoder.close()
+        await asyncio.to_thread(deps.intake.traces.close)
 
     return lifespan
 
@@ -148,13 +152,6 @@ async def ensure_first_owner(deps: AppDeps) -> None:
 
 def _read_key(home: Home) -> str:
     return home.cli_key.read_text().strip()
-
-
-def portico_version() -> str:
-    try:
-        return version("portico")
-    except PackageNotFoundError:  # run from a checkout that is only on the path
-        return "0+checkout"
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from portico.storage.connection import Connection
+from portico.storage.restored import was_under_way
 from portico.storage.values import Private
 
 _COLUMNS = (
@@ -80,9 +81,11 @@ def insert_missing(connection: Connection, rows: Sequence[NewRow], *, now: float
 
 
 def _insert(connection: Connection, row: NewRow, now: float) -> OutboxRow:
+    """A turn out of a backup may have been answered since that was made."""
+    state = "unknown" if was_under_way(connection, row.conversation_id, row.turn_id) else "ready"
     made = OutboxRow(
         row_id=row.row_id, conversation_id=row.conversation_id, turn_id=row.turn_id, part=row.part,
-        kind=row.kind, seq=_next_seq(connection, row.conversation_id, now), attempt=1, state="ready",
+        kind=row.kind, seq=_next_seq(connection, row.conversation_id, now), attempt=1, state=state,
         marked=False, held=False, payload=row.payload, decision_id=row.decision_id, platform_id="", reason="",
         chat_slot=None, account_slot=None, created_at=now, begun_at=None, finished_at=None,
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Encrypted archives of everything that one Portico keeps, and putting one back."""
