@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
+import time
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from temporalio.service import RPCError
 
-from api.deps import App, AppDeps, Owner, Webhooks, app_deps
+from api.backlog import backlogs
+from api.deps import App, AppDeps, Webhooks, app_deps, http_principal, owner
 from portico.clients.understand_cache import read_counts
 from portico.errors import Unavailable
 
@@ -48,9 +51,25 @@ async def _models(deps: AppDeps | None) -> dict[str, dict[str, int]]:
     return {"models": {"ok": len(states) - failing, "failing": failing}} if used else {}
 
 
-@metrics_router.get("/metrics", response_class=Response)
-async def metrics(deps: App, person: Owner) -> Response:
+async def may_read_metrics(request: Request, deps: App) -> None:
+    """The token of the settings, which opens nothing else, or an owner's key. Raises `Refused`, `Forbidden`."""
+    token = deps.settings.telemetry.metrics_token
+    scheme, _, shown = request.headers.get("authorization", "").partition(" ")
+    if token is not None and scheme.lower() == "bearer":
+        wanted = token.get_secret_value().encode()
+        if hmac.compare_digest(wanted, shown.strip().encode()):
+            return
+    await owner(await http_principal(request))
+
+
+@metrics_router.get("/metrics", response_class=Response, dependencies=[Depends(may_read_metrics)])
+async def metrics(deps: App) -> Response:
     """Prometheus' text format; behind a key, because counts tell something too."""
+    deps.metrics.show_waiting(
+        await backlogs(deps.temporal, split=deps.settings.temporal.split),
+        await deps.outbox.waiting(now=time.time()),
+        dead_letters=await deps.dead_letters.count_open(),
+    )
     health, usage = await deps.route_health.all(), await deps.usage.rows(days=1)
     deps.metrics.show_models(health, usage, deps.routes.waiting())
     known = await deps.tools.read()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from api.backlog import Backlog
 from portico.clients.understand_cache import CacheCounts
 from portico.storage.route_health import RouteState
 from portico.storage.usage import UsageRow
@@ -36,6 +37,7 @@ class Metrics:
             registry=self.registry,
         )
         self._models = _ModelGauges(self.registry)
+        self._waiting = _WaitingGauges(self.registry)
         self.understood = Gauge(
             "portico_understood_texts",
             "Texts understood since the worker's start: from memory, with an equal one, by asking Triton",
@@ -66,6 +68,12 @@ class Metrics:
         """What the database knows of language models, of all processes together; and who waits here."""
         self._models.show(health, usage, waiting)
 
+    def show_waiting(
+        self, backlogs: Sequence[Backlog], outbox: tuple[int, float], *, dead_letters: int
+    ) -> None:
+        """What all processes together have not done yet, and what a person has to look at."""
+        self._waiting.show(backlogs, outbox, dead_letters)
+
     def show_tools(self, unavailable: Sequence[str], problems: Sequence[str]) -> None:
         """What the worker published; `unavailable` has one entry a tool, empty where it can run."""
         for state in ("ready", "unavailable"):
@@ -83,6 +91,34 @@ class Metrics:
 
     def exposition(self) -> bytes:
         return generate_latest(self.registry)
+
+
+class _WaitingGauges:
+    """Queues of the whole gateway; of which process they are asked does not matter."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, words: str, *labels: str) -> Gauge:
+            return Gauge(f"portico_{name}", words, labels, registry=registry)
+
+        self._tasks = gauge("task_queue_backlog", "Tasks that no worker has taken", "queue", "kind")
+        self._age = gauge(
+            "task_queue_backlog_age_seconds", "How long the first of them waits", "queue", "kind"
+        )
+        self._pollers = gauge("task_queue_pollers", "Workers that asked lately", "queue", "kind")
+        self._unsent = gauge("outbox_waiting", "Messages to platforms that have not left")
+        self._unsent_age = gauge("outbox_oldest_seconds", "How long the oldest of them waits")
+        self._dead_letters = gauge("dead_letters_open", "Turns that failed and wait for a person")
+
+    def show(self, backlogs: Sequence[Backlog], outbox: tuple[int, float], dead_letters: int) -> None:
+        for gauge in (self._tasks, self._age, self._pollers):
+            gauge.clear()  # rather none than old ones while Temporal is away
+        for one in backlogs:
+            self._tasks.labels(one.queue, one.kind).set(one.tasks)
+            self._age.labels(one.queue, one.kind).set(one.age_s)
+            self._pollers.labels(one.queue, one.kind).set(one.pollers)
+        self._unsent.set(outbox[0])
+        self._unsent_age.set(outbox[1])
+        self._dead_letters.set(dead_letters)
 
 
 class _ModelGauges:

@@ -35,6 +35,21 @@ async def healthz(request: Request) -> Response:
     return JSONResponse({"status": "ok", **({"cannot_pause": missing} if missing else {})})
 
 
+async def metrics(request: Request) -> Response:
+    """Numbers for Prometheus. Without a key: who is on this network learns how many there are, and nothing of them."""
+    paused = [sandbox.paused for sandbox in request.app.state.sandboxes.all()]
+    lines = (
+        "# HELP portico_sandboxes Sandboxes that there are, by state",
+        "# TYPE portico_sandboxes gauge",
+        f'portico_sandboxes{{state="running"}} {paused.count(False)}',
+        f'portico_sandboxes{{state="paused"}} {paused.count(True)}',
+        "# HELP portico_sandboxes_most Sandboxes that there may be at once",
+        "# TYPE portico_sandboxes_most gauge",
+        f"portico_sandboxes_most {request.app.state.settings.most}",
+    )
+    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+
 async def on_guest_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, GuestError)
     return refusal(STATUS.get(error.code, 502), str(error))
@@ -83,6 +98,7 @@ def make_app(isolation: Isolation, settings: Settings) -> Starlette:
     app = Starlette(
         routes=[
             Route("/healthz", healthz),
+            Route("/metrics", metrics),
             *api.ROUTES,
             *pausing.ROUTES,
             *interpreter.ROUTES,

@@ -75,6 +75,15 @@ class DeadLetters:
 
         return await self._db.write(work, durable=True)
 
+    async def count_open(self) -> int:
+        """How many nobody has closed."""
+
+        def work(connection: Connection) -> int:
+            counted = connection.execute("SELECT count(*) AS open FROM dead_letters WHERE closed_at IS NULL")
+            return int(counted.fetchone()[0])
+
+        return await self._db.read(work)
+
     async def any_open(self, conversation_id: str) -> bool:
         """Whether a conversation still has one that nobody has closed."""
         return bool(

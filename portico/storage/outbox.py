@@ -39,6 +39,19 @@ class Outbox:
     def __init__(self, db: Database) -> None:
         self._db = db
 
+    async def waiting(self, *, now: float) -> tuple[int, float]:
+        """How many messages have not left, and for how many seconds the oldest; held ones wait for a person."""
+
+        def work(connection: Connection) -> tuple[int, float]:
+            counted = connection.execute(
+                "SELECT count(*), coalesce(min(created_at), ?) FROM outbox "
+                "WHERE state IN ('ready', 'sending', 'unknown') AND held = 0",
+                (now,),
+            ).fetchone()
+            return int(counted[0]), max(0.0, now - float(counted[1]))
+
+        return await self._db.read(work)
+
     # --- before the call --------------------------------------------------------------------------------
 
     async def prepare(self, rows: Sequence[NewRow], *, now: float) -> tuple[OutboxRow, ...]:
