@@ -39,6 +39,13 @@ PROGRAMS = {
     "etcd": (("etcd", "go.etcd.io/etcd/server/v3"),),
     "kwok": (("kwok", "sigs.k8s.io/kwok/cmd/kwok"),),
     "helm": (("helm", "helm.sh/helm/v3/cmd/helm"),),
+    "terraform-docker": (
+        ("terraform-provider-docker", "github.com/terraform-providers/terraform-provider-docker"),
+    ),
+    "terraform-kubectl": (
+        ("terraform-provider-kubectl", "github.com/gavinbunney/terraform-provider-kubectl"),
+    ),
+    "tofu": (("tofu", "github.com/opentofu/opentofu/cmd/tofu"),),
 }
 STAMPS = {
     # module's folder → what a program says of itself, and where a release's own build writes it
