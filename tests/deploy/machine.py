@@ -7,6 +7,7 @@ the daemon's layers are kept in the user's cache.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -55,6 +56,11 @@ STAMPS = {
         "k8s.io/component-base/version.gitMajor": "1",
         "k8s.io/component-base/version.gitMinor": "36",
         "k8s.io/client-go/pkg/version.gitVersion": "v1.36.3",
+    },
+    "helm": {
+        "helm.sh/helm/v3/internal/version.version": "v3.22.0",
+        "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor": "36",
+        "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor": "36",
     },
 }
 
@@ -175,3 +181,15 @@ def program(name: str) -> Path:
             subprocess.run(command, cwd=work, env=environment, check=True)
         making.rename(built)
     return built
+
+
+def module_folder(name: str, module: str) -> Path:
+    """The source of a module as `programs/NAME` pins it: for files that a program's maker ships beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(HERE / "programs" / name, folder, dirs_exist_ok=True)
+        command = ("go", "mod", "download", "-json", module)
+        environment = {**os.environ, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=True
+        )
+    return Path(json.loads(done.stdout)["Dir"])
