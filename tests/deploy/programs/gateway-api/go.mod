@@ -2,4 +2,4 @@ module portico.invalid/tests/gateway-api
 
 go 1.26
 
-require sigs.k8s.io/gateway-api v1.7.0
+require sigs.k8s.io/gateway-api v1.6.3
