@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+_PLAIN = "%(name)s %(levelname)s %(message)s"
+
 
 def configure_logs(*, level: str = "info", json_lines: bool = False) -> None:
     """Set up structlog and the standard library's loggers for one process; both write to stderr."""
@@ -26,9 +28,33 @@ def configure_logs(*, level: str = "info", json_lines: bool = False) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        level=max(number, logging.WARNING), stream=sys.stderr, format="%(name)s %(levelname)s %(message)s"
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_json_of_libraries() if json_lines else logging.Formatter(_PLAIN))
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler])
+
+
+def _json_of_libraries() -> logging.Formatter:
+    """What libraries log, in the shape of our own lines."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            _name_component,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(),
+        ],
     )
+
+
+def _name_component(
+    _: logging.Logger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    event["component"] = event["_record"].name
+    return event
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:

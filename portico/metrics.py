@@ -5,10 +5,18 @@ Labels are names out of settings, code and catalog: never an id, never what peop
 
 from __future__ import annotations
 
+import logging
 import re
 
 from temporalio.common import MetricMeter
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 
 from portico.errors import Misconfigured
 
@@ -19,19 +27,37 @@ SECONDS = "seconds"
 _LABEL = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
-def metrics_runtime(address: str) -> Runtime:
-    """The SDK's runtime with its metrics at an address. Raises `Misconfigured` where nobody can listen there."""
-    prometheus = PrometheusConfig(
+def sdk_runtime(address: str = "", *, json_lines: bool = False) -> Runtime | None:
+    """The SDK's runtime, with its metrics at an address and its log in the shape of ours; none if neither is asked.
+
+    Raises `Misconfigured` where nobody can listen there.
+    """
+    if not address and not json_lines:
+        return None
+    telemetry = TelemetryConfig(
+        logging=_through_python() if json_lines else LoggingConfig.default,
+        metrics=_prometheus(address) if address else None,
+        attach_service_name=False,
+    )
+    try:
+        return Runtime(telemetry=telemetry)
+    except (RuntimeError, ValueError) as error:
+        raise Misconfigured(f"telemetry.metrics_address: nobody can listen on {address}") from error
+
+
+def _prometheus(address: str) -> PrometheusConfig:
+    return PrometheusConfig(
         bind_address=address,
         counters_total_suffix=True,
         unit_suffix=True,
         durations_as_seconds=True,
         histogram_bucket_overrides={"portico_step": STEP_S, "portico_turn": TURN_S},
     )
-    try:
-        return Runtime(telemetry=TelemetryConfig(metrics=prometheus, attach_service_name=False))
-    except (RuntimeError, ValueError) as error:
-        raise Misconfigured(f"telemetry.metrics_address: nobody can listen on {address}") from error
+
+
+def _through_python() -> LoggingConfig:
+    forward = LogForwardingConfig(logging.getLogger("temporalio.core"), append_target_to_name=False)
+    return LoggingConfig(TelemetryFilter(core_level="WARN", other_level="ERROR"), forward)
 
 
 def label(value: str) -> str:

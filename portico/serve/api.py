@@ -24,6 +24,7 @@ from portico.clients.temporal import connect
 from portico.crypto import write_private
 from portico.home import Home
 from portico.logs import logger
+from portico.metrics import sdk_runtime
 from portico.serve.foundation import Foundation, lay_foundation
 from portico.serve.listen import Listening
 from portico.serve.models import model_routes
@@ -59,7 +60,8 @@ log = logger("api")
 async def make_edge(ground: Foundation) -> FastAPI:
     """The whole edge over the common ground: webhooks, app, console; listeners run with its lifespan."""
     settings = ground.settings
-    temporal = await connect(ground.connections, ground.keyring, lazy=True)
+    runtime = sdk_runtime(json_lines=settings.log.json_lines)
+    temporal = await connect(ground.connections, ground.keyring, lazy=True, runtime=runtime)
     blobs = BlobStore(ground.connections, ground.keyring)
     metrics = Metrics()
     intake = Intake(

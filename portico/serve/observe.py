@@ -29,7 +29,7 @@ from temporalio.worker import (
 )
 
 from portico.contracts import ExecutionResult
-from portico.metrics import SECONDS, WorkerMetrics, label, metrics_runtime
+from portico.metrics import SECONDS, WorkerMetrics, label, sdk_runtime
 from portico.settings import Settings
 from portico.steps import DeadLetterInput, Delivered, DeliverInput, Generated, Normalized, NormalizeInput
 from portico.telemetry import Fact, Span, Traces, start_traces, turn_of
@@ -59,10 +59,10 @@ def watch(settings: Settings) -> Watching:
     """Raises `Misconfigured` where nobody can listen on the metrics' address, or traces must not leave."""
     traces = start_traces(settings, part="worker")
     address = settings.telemetry.metrics_address
-    runtime = metrics_runtime(address) if address else None
-    if runtime is None and not traces.on:
-        return Watching(traces)
-    meter = runtime.metric_meter if runtime else MetricMeter.noop
+    runtime = sdk_runtime(address, json_lines=settings.log.json_lines)
+    if not address and not traces.on:
+        return Watching(traces, runtime)
+    meter = runtime.metric_meter if runtime and address else MetricMeter.noop
     return Watching(traces, runtime, (Observer(traces, WorkerMetrics(meter)),))
 
 

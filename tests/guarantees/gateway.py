@@ -107,13 +107,23 @@ class Gateway:
         return Traffic(self.bot, self.webhook, **options)
 
     def call(
-        self, method: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: float = 90
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        timeout_s: float = 90,
+        headers: dict[str, str] | None = None,
     ) -> Answer:
         """The edge, as its owner."""
         request = urllib.request.Request(
             self.stack.url + path,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"authorization": f"Bearer {self.key}", "content-type": "application/json"},
+            headers={
+                "authorization": f"Bearer {self.key}",
+                "content-type": "application/json",
+                **(headers or {}),
+            },
             method=method,
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
