@@ -1,0 +1,4 @@
+output "ids" {
+  description = "Name of each container → its id."
+  value       = { for container in values(docker_container.this) : container.name => container.id }
+}
