@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -48,9 +49,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[0] not in COMMANDS:
         sys.stderr.write(f"portico: no command {given[0]!r}; `portico --help` lists them\n")
         return 2
-    if arguments is None:
-        _log_aside()
-    return _run(given[0], given[1:])
+    if arguments is not None:
+        return _run(given[0], given[1:])
+    _log_aside()
+    return _leave(_run(given[0], given[1:]))
+
+
+def _leave(code: int) -> int:
+    """The Temporal SDK can crash at interpreter exit after correct work: nothing is left to do then."""
+    if "temporalio.bridge" not in sys.modules:
+        return code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _log_aside() -> None:
