@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from minio import Minio
-from minio.commonconfig import ENABLED
+from minio.commonconfig import ENABLED, GOVERNANCE
 from minio.error import S3Error
 from minio.objectlockconfig import DAYS
 from minio.versioningconfig import SUSPENDED, VersioningConfig
@@ -56,7 +56,8 @@ def test_the_state_holds_no_key(applied: Terraform) -> None:
 def test_both_buckets_keep_versions_and_backups_are_locked(applied: Terraform, s3: Minio) -> None:
     objects, backups = applied.outputs(EXAMPLE)["buckets"]
     assert [s3.get_bucket_versioning(name).status for name in (objects, backups)] == ["Enabled", "Enabled"]
-    assert s3.get_object_lock_config(backups).duration == (30, DAYS)
+    lock = s3.get_object_lock_config(backups)
+    assert (lock.mode, lock.duration, lock.duration_unit) == (GOVERNANCE, 30, DAYS)
     with pytest.raises(S3Error):
         s3.get_object_lock_config(objects)
 

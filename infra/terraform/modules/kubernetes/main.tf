@@ -13,7 +13,7 @@ locals {
 
   # Helm's hooks, in Helm's order; what `helm test` and a removal would run is no part of a deployment.
   applied = { for key, document in local.documents : key => document if !can(regex("test|delete", document.hook)) }
-  after   = { for key, document in local.applied : key => document if can(regex("post-(install|upgrade)", document.hook)) }
+  after   = { for key, document in local.applied : key => document if can(regex("post-(install|upgrade)", document.hook)) && !can(regex("pre-(install|upgrade)", document.hook)) }
   jobs    = { for key, document in local.applied : key => document if document.kind == "Job" && !contains(keys(local.after), key) }
   kept    = { for key, document in local.applied : key => document if document.kind == "PersistentVolumeClaim" }
   parts   = { for key, document in local.applied : key => document if contains(local.running, document.kind) }
@@ -65,6 +65,7 @@ resource "kubectl_manifest" "job" {
   yaml_body          = each.value.text
   override_namespace = each.value.namespace
   force_new          = true
+  wait               = true
 
   depends_on = [kubectl_manifest.base, kubectl_manifest.kept]
 }
@@ -90,6 +91,7 @@ resource "kubectl_manifest" "after" {
   yaml_body          = each.value.text
   override_namespace = each.value.namespace
   force_new          = true
+  wait               = true
 
   depends_on = [kubectl_manifest.part]
 }

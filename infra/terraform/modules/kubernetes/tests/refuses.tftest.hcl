@@ -23,6 +23,8 @@ variables {
     kind: ConfigMap
     metadata:
       name: settings
+      annotations:
+        helm.sh/hook: pre-install,pre-upgrade,post-install,post-upgrade
     data:
       text: |
         one
