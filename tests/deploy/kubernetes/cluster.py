@@ -79,7 +79,7 @@ class Cluster:
     def get(self, *arguments: str) -> list[dict[str, Any]]:
         """The objects that `kubectl get` finds."""
         found: dict[str, Any] = json.loads(self.kubectl("get", *arguments, "-o", "json"))
-        items: list[dict[str, Any]] = found["items"] if "items" in found else [found]
+        items: list[dict[str, Any]] = found.get("items", [found])
         return items
 
 

@@ -1,0 +1,174 @@
+"""What the chart renders, held against a real API server: no field that it does not know, no pod too free."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.kubernetes.chart import NODE_CHART, PLAIN, SPLIT, WHOLE, merged, pods, render
+from tests.deploy.kubernetes.cluster import Cluster
+from tests.deploy.machine import module_folder
+
+pytestmark = [pytest.mark.deploy, pytest.mark.timeout(600)]
+LEAST = merged(
+    PLAIN,
+    networkPolicy={"enabled": False},
+    sandbox={"enabled": False},
+    temporalUi={"enabled": False},
+    triton={"enabled": False, "address": "triton.gpu:8001"},
+    worker={"promote": False},
+    ingress={"enabled": False},
+)
+BY_CPU = merged(
+    PLAIN,
+    worker={"sets": SPLIT, "autoscaling": {"enabled": True, "by": "cpu"}},
+    ingress={"controller": "nginx", "className": "nginx", "tlsSecret": "chat-tls"},
+)
+CASES = {"plain": PLAIN, "whole": WHOLE, "least": LEAST, "by cpu": BY_CPU}
+
+
+@pytest.fixture(scope="module")
+def definitions(cluster: Cluster) -> None:
+    """KEDA's and the Gateway API's own definitions, out of the modules that their makers publish."""
+    keda = module_folder("keda", "github.com/kedacore/keda/v2") / "config" / "crd" / "bases"
+    gateway = module_folder("gateway-api", "sigs.k8s.io/gateway-api") / "config" / "crd" / "experimental"
+    for path in (
+        keda / "keda.sh_scaledobjects.yaml",
+        gateway / "gateway.networking.k8s.io_httproutes.yaml",
+    ):
+        cluster.kubectl("apply", "--server-side", "-f", str(path))
+        name = yaml.safe_load(path.read_text())["metadata"]["name"]
+        cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=60s")
+
+
+@pytest.mark.usefixtures("definitions")
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES.keys())
+def test_the_server_takes_every_manifest(
+    cluster: Cluster, namespace: str, values: dict[str, Any], tmp_path: Path
+) -> None:
+    rendered = render(values)
+    for found in rendered:
+        found["metadata"]["namespace"] = namespace
+    file = tmp_path / "all.json"
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": rendered}))
+    done = cluster.call("kubectl", "apply", "--dry-run=server", "--validate=strict", "-f", str(file))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(rendered)
+    assert "would violate PodSecurity" not in done.stderr
+    kinds = {found["kind"] for found in rendered}
+    if values is WHOLE:
+        assert {"ScaledObject", "HTTPRoute", "HorizontalPodAutoscaler"} <= kinds
+
+
+@pytest.mark.usefixtures("definitions")
+@pytest.mark.parametrize(
+    ("kind", "place"), [("ScaledObject", "spec"), ("HTTPRoute", "spec"), ("Deployment", "spec")]
+)
+def test_a_field_that_is_none_is_refused(cluster: Cluster, namespace: str, kind: str, place: str) -> None:
+    found = next(one for one in render(WHOLE) if one["kind"] == kind)
+    found["metadata"]["namespace"] = namespace
+    found[place]["nosuchfield"] = "x"
+    command = ("apply", "--dry-run=server", "--validate=strict", "-f", "-")
+    done = cluster.call("kubectl", *command, given=json.dumps(found))
+    assert done.returncode != 0
+    assert "nosuchfield" in done.stderr
+
+
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES.keys())
+def test_every_pod_is_closed(values: dict[str, Any]) -> None:
+    for name, template in pods(render(values)).items():
+        spec = template["spec"]
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["enableServiceLinks"] is False, name
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & set(spec), name
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            security = container["securityContext"]
+            assert security["readOnlyRootFilesystem"] is True, name
+            assert security["allowPrivilegeEscalation"] is False, name
+            assert security["capabilities"] == {"drop": ["ALL"]}, name
+            assert container["resources"]["limits"]["memory"], name
+            assert container["resources"]["requests"]["cpu"], name
+            assert not container["image"].endswith((":latest", ":")), name
+        _secrets_are_files(name, spec)
+
+
+def _secrets_are_files(name: str, spec: dict[str, Any]) -> None:
+    variables = [one for container in spec["containers"] for one in container.get("env", ())]
+    assert not [one for one in variables if "valueFrom" in one], name
+    for one in variables:
+        if one["name"].endswith(("KEY", "TOKEN", "SECRET", "PASSWORD", "DATABASE__URL")):
+            assert one["value"].startswith("file:/run/secrets/"), one
+
+
+def test_each_part_sees_only_its_own_secrets() -> None:
+    given = {name: _keys(template["spec"]) for name, template in pods(render(PLAIN)).items()}
+    assert given["portico-triton"] == {"triton_admin_key"}
+    assert given["portico-sandbox"] == {"sandbox_key"}
+    assert given["portico-opa"] == {"opa_token"}
+    assert given["portico-temporal-ui"] == set()
+    assert "owner_key" in given["portico-api"]
+    assert not any("owner_key" in keys for name, keys in given.items() if name != "portico-api")
+
+
+def _keys(spec: dict[str, Any]) -> set[str]:
+    found: set[str] = set()
+    for volume in spec["volumes"]:
+        for source in (volume, *volume.get("projected", {}).get("sources", ())):
+            found |= {item["key"] for item in source.get("secret", {}).get("items", ())}
+    return found
+
+
+def test_a_digest_wins_over_a_tag_and_old_workers_keep_their_own_image() -> None:
+    found = pods(render(WHOLE))
+    images = {name: template["spec"]["containers"][0]["image"] for name, template in found.items()}
+    ours = "registry.example.com/team/portico-worker"
+    assert images["portico-worker-turns-1-4-0"] == f"{ours}@sha256:{'a' * 64}"
+    assert images["portico-worker-turns-1-3-0"] == f"{ours}:1.3.0"
+    assert images["portico-worker-turns-1-2-9"] == f"{ours}@sha256:{'b' * 64}"
+    assert images["portico-api"] == "registry.example.com/team/portico-api:1.4.0"
+    assert images["portico-opa"].startswith("openpolicyagent/opa:")
+
+
+def test_every_set_polls_its_queues_as_its_version() -> None:
+    for name, template in pods(render(WHOLE)).items():
+        if not name.startswith("portico-worker-"):
+            continue
+        told = {one["name"]: one["value"] for one in template["spec"]["containers"][0]["env"]}
+        labels = template["metadata"]["labels"]
+        assert json.loads(told["PORTICO_TEMPORAL__QUEUES"]) == SPLIT[labels["portico.dev/queues"]]["queues"]  # type: ignore[index]
+        assert told["PORTICO_TEMPORAL__BUILD_ID"] == labels["portico.dev/build"]
+        assert told["PORTICO_TEMPORAL__SPLIT"] == "true"
+    plain = pods(render(PLAIN))["portico-api"]["spec"]["containers"][0]["env"]
+    assert {"name": "PORTICO_TEMPORAL__SPLIT", "value": "false"} in plain
+
+
+def test_keda_counts_what_waits_for_this_version() -> None:
+    scaled = [found for found in render(WHOLE) if found["kind"] == "ScaledObject"]
+    triggers = [trigger["metadata"] for found in scaled for trigger in found["spec"]["triggers"]]
+    queues = {"portico", "portico-inference", "portico-tools", "portico-delivery"}
+    assert {one["taskQueue"] for one in triggers} == queues
+    assert {(one["workerDeploymentName"], one["workerDeploymentBuildId"]) for one in triggers} == {
+        ("portico", "1.4.0")
+    }
+    assert {one["enableTLS"] for one in triggers} == {"false"}
+
+
+def test_the_node_s_part_needs_a_namespace_of_its_own(cluster: Cluster, namespace: str) -> None:
+    rendered = render({"image": {"tag": "1.4.0"}}, chart=NODE_CHART)
+    everything = json.dumps({"apiVersion": "v1", "kind": "List", "items": rendered})
+    refused = cluster.call("kubectl", "-n", namespace, "apply", "-f", "-", given=everything)
+    assert "would violate PodSecurity" in refused.stderr
+    profile = next(found for found in rendered if found["kind"] == "ConfigMap")["data"]["sandbox.json"]
+    source = NODE_CHART.parents[1] / "docker" / "seccomp.json"
+    assert json.loads(profile) == json.loads(source.read_text())
+    level = "pod-security.kubernetes.io/enforce=privileged"
+    cluster.kubectl("label", "--overwrite", "namespace", namespace, level)
+    cluster.kubectl("-n", namespace, "delete", "daemonset", "portico")
+    cluster.kubectl("-n", namespace, "apply", "-f", "-", given=everything)
+    cluster.kubectl("-n", namespace, "rollout", "status", "daemonset/portico", "--timeout=60s")
+    assert len(cluster.get("pods", "-n", namespace)) == 4
