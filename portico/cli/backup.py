@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,11 +43,11 @@ def backup(target: Target, passphrase: Passphrase = False, passphrase_file: Pass
     is in it, and the passphrase is all that is needed.
     """
     from portico.backup import home_archive
-    from portico.backup.sealed_stream import Lock
+    from portico.backup.sealed_stream import Head, Lock
     from portico.crypto import load_master_key, open_keyring
     from portico.home import Home
     from portico.settings import load_settings
-    from portico.version import portico_version
+    from portico.version import portico_version, temporal_version
 
     home = Home.from_environment()
     if not home.database.exists():
@@ -57,8 +58,13 @@ def backup(target: Target, passphrase: Passphrase = False, passphrase_file: Pass
     chosen = chosen_passphrase(passphrase, passphrase_file, confirm=True)
     master = load_master_key(home)
     lock = Lock("passphrase", chosen) if chosen else Lock("master", master)
-    head = home_archive.head_for(
-        kind="embedded", version=portico_version(), schema=home_archive.schema_of(home, keyring), lock=lock
+    head = Head(
+        kind="embedded",
+        version=portico_version(),
+        schema=home_archive.schema_of(home, keyring),
+        made_at=time.time(),
+        locked_by=lock.by,
+        temporal=temporal_version(),
     )
     with whole_file(target) as out:
         home_archive.save_home(home, keyring, out, head=head, lock=lock, master=master, tell=tell)
@@ -78,6 +84,7 @@ def restore(
     from portico.backup.put_back import check_archive, restore_home
     from portico.embedded.state import SupervisorLock
     from portico.home import Home
+    from portico.version import temporal_version
 
     home = Home.from_environment()
     lock, master = unlocking(
@@ -87,7 +94,7 @@ def restore(
     )
     readable(archive)
     if check:
-        _, count = check_archive(archive, lock, kind="embedded")
+        _, count = check_archive(archive, lock, kind="embedded", temporal=temporal_version())
         tell(f"the archive is whole: {count} files and folders")
         return
     for folder in (home.root, home.run):

@@ -10,10 +10,15 @@ from typing import Annotated
 
 import typer
 
+from portico.cli import deploy_backup
 from portico.cli.versions import promote, versions
 from portico.errors import Misconfigured
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="run Portico on a server")
+app.command()(deploy_backup.backup)
+app.command()(deploy_backup.restore)
+app.command(hidden=True)(deploy_backup.objects)
+app.command(hidden=True)(deploy_backup.restored)
 app.command()(versions)
 app.command()(promote)
 

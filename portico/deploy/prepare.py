@@ -37,9 +37,9 @@ async def prepare(bundle: Path | None) -> None:
     keyring, connections = open_keyring(home), connect_to(settings, home)
     if bundle is not None:
         write_bundle(home, settings, bundle)
-    await _patiently("database", lambda: _migrate(home, keyring, settings))
-    await _patiently("bucket", lambda: _bucket(connections, keyring, settings))
-    await _patiently("temporal", lambda: _namespace(connections, keyring, settings))
+    await patiently("database", lambda: _migrate(home, keyring, settings))
+    await patiently("bucket", lambda: _bucket(connections, keyring, settings))
+    await patiently("temporal", lambda: _namespace(connections, keyring, settings))
 
 
 def rules(bundle: Path) -> None:
@@ -77,7 +77,7 @@ async def _namespace(connections: Connections, keyring: Keyring, settings: Setti
     await ensure_namespace(client, settings.temporal.retention_days)
 
 
-async def _patiently(what: str, step: Callable[[], Awaitable[None]]) -> None:
+async def patiently(what: str, step: Callable[[], Awaitable[None]]) -> None:
     """Parts start at the same time as this job; what is wrong for good is told at once."""
     ends = asyncio.get_running_loop().time() + PATIENCE_S
     while True:

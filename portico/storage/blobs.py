@@ -96,7 +96,7 @@ class BlobStore:
     def _connected(self) -> Minio:
         with self._making:
             if self._client is None:
-                self._client = _make_client(self._connections)
+                self._client = make_client(self._connections)
             return self._client
 
     # --- in a thread of the pool ------------------------------------------------------------------------
@@ -168,8 +168,8 @@ class BlobStore:
         return pruned
 
 
-def _make_client(connections: Connections) -> Minio:
-    """No retries (Temporal has them), no proxy of the environment, no question for the region."""
+def make_client(connections: Connections) -> Minio:
+    """A client of S3. No retries (Temporal has them), no proxy of the environment, no question for the region."""
     import urllib3
     from minio import Minio
 

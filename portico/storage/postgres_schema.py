@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 
+from portico.errors import Misconfigured
 from portico.storage.connection import Connection
+from portico.storage.restored import MARKER
 from portico.storage.schema import Migration, apply, known_migrations, still_to_apply
 
 MIGRATIONS_LOCK = 0x706F7275
@@ -31,14 +33,22 @@ _WORD_TABLE = (
 )
 
 
-def bring_up_to_date(connection: Connection, migrations: tuple[Migration, ...] | None = None) -> None:
+def bring_up_to_date(
+    connection: Connection, migrations: tuple[Migration, ...] | None = None, *, restoring: bool = False
+) -> None:
     """Migrate; processes that start at once wait for each other. Each file is one transaction.
 
-    Raises `Misconfigured` where the database is newer than this checkout, or was migrated by other files.
+    Raises `Misconfigured` where the database is newer than this checkout, was migrated by other files, or is being
+    put back from a backup by somebody else.
     """
     known = known_migrations() if migrations is None else migrations
     connection.execute(f"SELECT pg_advisory_lock({MIGRATIONS_LOCK})")
     try:
+        if not restoring and connection.execute(f"SELECT to_regclass('{MARKER}')").fetchone()[0]:
+            raise Misconfigured(
+                "the database is being put back from a backup, or that was broken off: give the same "
+                "`portico deploy restore` again"
+            )
         connection.execute(_TABLE)
         rows = connection.execute("SELECT version, checksum FROM schema_migrations").fetchall()
         missing = still_to_apply(

@@ -13,6 +13,9 @@ from portico.home import Home
 from portico.storage.connection import Connection, connect
 from portico.storage.schema import bring_up_to_date, known_migrations
 
+MARKER = "portico_restoring"
+"""A table that is there while a server's database is being put back."""
+
 
 def mark_restored_file(home: Home, keyring: Keyring, *, made_at: float, now: float) -> None:
     """The embedded database of a home. Raises `Misconfigured` where it is newer, or not of this keyring."""
@@ -24,6 +27,22 @@ def mark_restored_file(home: Home, keyring: Keyring, *, made_at: float, now: flo
         mark_restored(connection, made_at=made_at, now=now)
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+
+
+def mark_restored_server(url: str, keyring: Keyring, *, made_at: float, now: float) -> None:
+    """A PostgreSQL database whose rows are all there; from here on it may be used."""
+    from portico.storage.postgres import Ciphers, PostgresConnection
+    from portico.storage.postgres_schema import bring_up_to_date as bring_server_up_to_date
+
+    connection = PostgresConnection(url, Ciphers(keyring))
+    try:
+        bring_server_up_to_date(connection, restoring=True)
+        connection.execute("BEGIN")
+        mark_restored(connection, made_at=made_at, now=now)
+        connection.execute(f"DROP TABLE IF EXISTS {MARKER}")
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
 
 
 def mark_restored(connection: Connection, *, made_at: float, now: float) -> None:

@@ -1,0 +1,117 @@
+"""How a deployment's containers are spoken to: `docker compose` with the files and names of this deployment."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from portico.errors import Misconfigured
+
+TIMEOUT_S = 300
+SHOWN = 300
+
+
+class ComposeFailed(Misconfigured):
+    """A command in the deployment ended badly; the message ends with its last words."""
+
+
+@dataclass(frozen=True)
+class Compose:
+    """One deployment. `folder` holds its secrets and `.env`."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    project: str = ""
+
+    def command(self, *arguments: str) -> tuple[str, ...]:
+        """Raises `Misconfigured` where there is no Docker."""
+        docker = shutil.which("docker")
+        if docker is None:
+            raise Misconfigured("`docker` is not there: install Docker with its compose plugin")
+        names = ("-p", self.project) if self.project else ()
+        env = self.folder / ".env"
+        variables = ("--env-file", str(env)) if env.exists() else ()
+        files = tuple(word for path in self.files for word in ("-f", str(path)))
+        return (docker, "compose", *names, *files, *variables, *arguments)
+
+    def run(self, *arguments: str, given: str | None = None, timeout_s: float = TIMEOUT_S) -> str:
+        """What it printed. Raises `ComposeFailed`."""
+        done = subprocess.run(
+            self.command(*arguments),
+            input=given,
+            stdin=subprocess.DEVNULL if given is None else None,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        if done.returncode:
+            raise ComposeFailed(f"{_short(arguments)}: {_last_words(done.stderr)}")
+        return done.stdout.strip()
+
+    def services(self) -> list[str]:
+        return self.run("config", "--services").split()
+
+    def facts(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.run("config", "--format", "json"))
+        return found
+
+    @contextmanager
+    def reading(self, *arguments: str, given: Iterable[bytes] = ()) -> Iterator[IO[bytes]]:
+        """Its output as it comes. Raises `ComposeFailed` at the end where it ended badly: half of it is none of it."""
+        with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as sent:
+            for piece in given:
+                sent.write(piece)
+            sent.seek(0)
+            process = subprocess.Popen(
+                self.command(*arguments), stdin=sent, stdout=subprocess.PIPE, stderr=said
+            )
+            with process:
+                assert process.stdout is not None
+                try:
+                    yield process.stdout
+                except BaseException:
+                    process.kill()
+                    raise
+            _check(process, arguments, said)
+
+    def write(self, *arguments: str, pieces: Iterable[bytes]) -> None:
+        """Give it these pieces. Raises `ComposeFailed`."""
+        with tempfile.TemporaryFile() as said:
+            process = subprocess.Popen(
+                self.command(*arguments), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said
+            )
+            with process:
+                assert process.stdin is not None
+                try:
+                    for piece in pieces:
+                        process.stdin.write(piece)
+                    process.stdin.close()
+                except BrokenPipeError:  # it has ended; why, it says itself
+                    process.wait()
+                except BaseException:
+                    process.kill()
+                    raise
+            _check(process, arguments, said)
+
+
+def _check(process: subprocess.Popen[bytes], arguments: tuple[str, ...], said: IO[bytes]) -> None:
+    if process.returncode:
+        said.seek(0)
+        raise ComposeFailed(f"{_short(arguments)}: {_last_words(said.read().decode(errors='replace'))}")
+
+
+def _short(arguments: tuple[str, ...]) -> str:
+    return "docker compose " + " ".join(arguments[:4])
+
+
+def _last_words(text: str) -> str:
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return (lines[-1] if lines else "it says nothing")[-SHOWN:]
