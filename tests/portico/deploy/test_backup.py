@@ -96,7 +96,7 @@ class Deployment:
 
     def sql(self, database: str, statement: str) -> list[tuple[object, ...]]:
         with psycopg.connect(self.server.url(database), autocommit=True) as connection:
-            cursor = connection.execute(statement)  # type: ignore[call-overload]
+            cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
