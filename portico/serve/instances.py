@@ -2,12 +2,15 @@
 
 An instance is a process of Triton's with a core of its own and about 80 MiB, so it comes only when texts have waited
 for a while, and only where there is memory for it; it goes when the others could do its work. Triton keeps
-answering while it changes the number.
+answering while it changes the number. Of several workers one follows: together they would grow it too fast.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from portico.clients.triton_admin import ModelWork, TritonAdmin
@@ -15,6 +18,7 @@ from portico.errors import PorticoError
 from portico.home import Home
 from portico.language_models.memory import available_bytes
 from portico.logs import logger
+from portico.storage.leases import Leases
 
 MODEL = "understand"
 POLL_S = 2.0
@@ -25,6 +29,8 @@ GROW_AFTER, SHRINK_AFTER = 3, 30
 IDLE_SHARE = 0.6
 """An instance goes when the rest would be busy for less than this share of the time."""
 SPARE_BYTES = 512 * 1024 * 1024
+LEASE, LEASE_S, ASK_EVERY_S = "understand.instances", 60.0, 20.0
+"""Another worker takes over within a minute."""
 
 log = logger("instances")
 
@@ -67,14 +73,47 @@ def load_between(before: ModelWork, after: ModelWork, *, seconds: float) -> Load
     return Load(queued / 1e6 / requests if requests else 0.0, worked / 1e9 / seconds)
 
 
-async def follow_queue(home: Home, admin: TritonAdmin, *, most: int, poll_s: float = POLL_S) -> None:
-    """Until it is stopped. `most` instances at most; with one there is nothing to follow."""
+class Lead:
+    """Whether this worker is the one that follows, of those that share a Triton."""
+
+    def __init__(self, leases: Leases, *, ask_every_s: float = ASK_EVERY_S, lease_s: float = LEASE_S) -> None:
+        self._leases = leases
+        self._holder = uuid.uuid4().hex
+        self._ask_every_s = ask_every_s
+        self._lease_s = lease_s
+        self._asked = -ask_every_s
+        self._mine = False
+
+    async def __call__(self) -> bool:
+        """Raises `Unavailable` where the database is away."""
+        if time.monotonic() - self._asked >= self._ask_every_s:
+            self._mine = False
+            self._mine = await self._leases.acquire(LEASE, self._holder, self._lease_s, time.time())
+            self._asked = time.monotonic()
+        return self._mine
+
+
+async def follow_queue(
+    home: Home,
+    admin: TritonAdmin,
+    *,
+    most: int,
+    poll_s: float = POLL_S,
+    leads: Callable[[], Awaitable[bool]] | None = None,
+) -> None:
+    """Until it is stopped. `most` instances at most; with one there is nothing to follow.
+
+    `leads`: whether it is this worker's turn; None where there is no other.
+    """
     if most <= 1:
         return
     rule, before = Hysteresis(most), None
     while True:
         await asyncio.sleep(poll_s)
         try:
+            if leads is not None and not await leads():
+                before = None
+                continue
             after = await admin.work(MODEL)
             if before is not None:
                 load = load_between(before, after, seconds=poll_s)

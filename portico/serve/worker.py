@@ -41,7 +41,7 @@ from portico.connections import triton_door
 from portico.crypto import write_private
 from portico.logs import logger
 from portico.serve.foundation import Foundation, lay_foundation
-from portico.serve.instances import follow_queue
+from portico.serve.instances import Lead, follow_queue
 from portico.serve.models import model_routes
 from portico.serve.observe import watch
 from portico.serve.process import run, settle_memory
@@ -54,6 +54,7 @@ from portico.storage.blobs import BlobStore
 from portico.storage.data_classes import DataClasses
 from portico.storage.dead_letters import DeadLetters
 from portico.storage.inbox import Inbox
+from portico.storage.leases import Leases
 from portico.storage.memory import Memory
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
@@ -189,7 +190,13 @@ async def _follow_queue(ground: Foundation) -> None:
     address, key = triton_door(ground.settings, ground.home)
     if key.get_secret_value():
         admin = TritonAdmin(address, key.get_secret_value())
-        await follow_queue(ground.home, admin, most=ground.settings.models.instances_max)
+        shared = ground.settings.database.url is not None
+        await follow_queue(
+            ground.home,
+            admin,
+            most=ground.settings.models.instances_max,
+            leads=Lead(Leases(ground.database)) if shared else None,
+        )
 
 
 async def serve() -> None:

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from portico.clients.triton import UnderstandClient
 from portico.clients.triton_admin import ModelWork, TritonAdmin
+from portico.crypto import open_keyring
 from portico.errors import Unavailable
+from portico.home import Home
 from portico.serve import instances
-from portico.serve.instances import GROW_AFTER, SHRINK_AFTER, Hysteresis, Load, follow_queue, load_between
+from portico.serve.instances import (
+    GROW_AFTER,
+    SHRINK_AFTER,
+    Hysteresis,
+    Lead,
+    Load,
+    follow_queue,
+    load_between,
+)
+from portico.storage.database import Database
+from portico.storage.leases import Leases
 from tests.support import RunningStack
 
 FLOOD = Load(queue_ms=80, busy=2.8)
@@ -117,3 +130,14 @@ async def test_triton_away_is_waited_for(triton: RunningStack) -> None:
     follower.cancel()
     await follow_queue(triton.home, admin, most=1)  # switched off
     await admin.close()
+
+
+async def test_of_several_workers_one_follows_and_another_takes_over(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.make()
+    database = Database.open(home, open_keyring(home))
+    first, second = (Lead(Leases(database), ask_every_s=0, lease_s=0.3) for _ in range(2))
+    assert [await first(), await second(), await first()] == [True, False, True]
+    await asyncio.sleep(0.4)  # the first one was killed
+    assert [await second(), await first(), await second()] == [True, False, True]
+    database.close()
