@@ -1,13 +1,13 @@
 """Makes an environment small enough to ship: no debug symbols, tests, headers, or services of AWS but S3.
 
-`python3 slim.py ENVIRONMENT`. Only the standard library and `strip`.
+`python3 slim.py [--keep-bytecode] ENVIRONMENT …`. Only the standard library and `strip`.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 AWS_KEPT = ("s3", "sts")
@@ -15,15 +15,16 @@ TEST_FOLDERS = ("tests",)
 SOURCES = ("*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "*.cpp", "*.hpp")
 
 
-def main(environment: Path) -> None:
+def slim(environment: Path, *, bytecode: bool) -> None:
+    """With `bytecode`, what was compiled ahead stays: larger, and quicker to start where nothing can be written."""
     packages = next((environment / "lib").glob("python3*/site-packages"))
-    for folder in list(packages.rglob("__pycache__")):
+    for folder in [] if bytecode else list(packages.rglob("__pycache__")):
         shutil.rmtree(folder)
     for name in TEST_FOLDERS:
         for folder in [path for path in packages.glob(f"*/**/{name}") if path.is_dir()]:
             shutil.rmtree(folder, ignore_errors=True)
-    for folder in (packages / "botocore" / "data").iterdir():
-        if folder.is_dir() and folder.name not in AWS_KEPT:
+    for folder in (packages / "botocore" / "data").glob("*/"):
+        if folder.name not in AWS_KEPT:
             shutil.rmtree(folder)
     shutil.rmtree(packages / "temporalio" / "bridge" / "sdk-core", ignore_errors=True)
     for pattern in SOURCES:
@@ -35,5 +36,14 @@ def main(environment: Path) -> None:
             subprocess.run(("strip", "--strip-unneeded", library), stderr=subprocess.DEVNULL, check=False)
 
 
+def main() -> None:
+    arguments = argparse.ArgumentParser(description="makes environments small enough to ship")
+    arguments.add_argument("--keep-bytecode", action="store_true")
+    arguments.add_argument("environments", type=Path, nargs="+")
+    given = arguments.parse_args()
+    for environment in given.environments:
+        slim(environment, bytecode=given.keep_bytecode)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

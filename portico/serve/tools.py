@@ -32,6 +32,11 @@ from portico.tools.services import Grant, Services
 from portico.tools.source import FunctionSource
 
 SHIPPED = CHECKOUT / "activities" / "functions"
+BROUGHT = CHECKOUT / "environments"
+"""Where an image has the environments of the shipped functions; nothing is installed there while it runs."""
+NOT_BROUGHT = (
+    "this image has no installer, only what the shipped functions need; build one of your own upon it"
+)
 INSTALLER_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR")
 INSTALLER_PREFIXES = ("UV_", "PIP_", "HTTP_", "HTTPS_", "NO_PROXY", "http_", "https_", "no_proxy")
 
@@ -102,6 +107,8 @@ class WorkerTools:
 
 
 def environments(ready: Callable[[], None]) -> Environments:
+    if BROUGHT.is_dir():
+        return Environments(BROUGHT, installer, ready=ready)
     return Environments(cache_directory() / "functions", installer, ready=ready)
 
 
@@ -116,4 +123,6 @@ def installer() -> Installer:
         for name, value in os.environ.items()  # noqa: TID251 - what the installer inherits is chosen here
         if name in INSTALLER_VARIABLES or name.startswith(INSTALLER_PREFIXES)
     }
+    if found is None and not (CHECKOUT / "Makefile").exists():  # an image, which has no set-up
+        return Installer(None, {}, NOT_BROUGHT)
     return Installer(Path(found) if found else None, {**uv_environment(), **given})

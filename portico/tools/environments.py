@@ -111,18 +111,20 @@ class Environments:
 
     async def _build_alone(self, key: str, dependencies: tuple[str, ...], lock: bytes | None) -> str:
         """Under a lock that other processes hold, too, while they make the same. What is wrong, or nothing."""
+        installer = self._installer()
+        if installer.uv is None:
+            return installer.missing
         self._root.mkdir(mode=0o755, parents=True, exist_ok=True)
         with (self._root / f"{key}.making").open("w") as held:
             async with asyncio.timeout(BUILD_S):
                 await _take(held.fileno())
                 if (self._path(key) / "bin" / "python").exists():
                     return ""
-                return await self._install(key, dependencies, lock)
+                return await self._install(installer, key, dependencies, lock)
 
-    async def _install(self, key: str, dependencies: tuple[str, ...], lock: bytes | None) -> str:
-        installer = self._installer()
-        if installer.uv is None:
-            return installer.missing
+    async def _install(
+        self, installer: Installer, key: str, dependencies: tuple[str, ...], lock: bytes | None
+    ) -> str:
         making = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=self._root))
         try:
             wanted = making / "requirements.txt"
