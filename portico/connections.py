@@ -30,6 +30,8 @@ class Connections:
     s3_access_key: str
     s3_secret_key: SecretStr
     bucket: str
+    object_lock: bool = False
+    """The bucket is one from which nothing is deleted for good before its time."""
 
 
 def connect_to(settings: Settings, home: Home) -> Connections:
@@ -46,6 +48,7 @@ def connect_to(settings: Settings, home: Home) -> Connections:
         s3_access_key=settings.storage.access_key or credentials.get("s3_access_key", ""),
         s3_secret_key=settings.storage.secret_key or SecretStr(credentials.get("s3_secret_key", "")),
         bucket=settings.storage.bucket,
+        object_lock=settings.storage.object_lock,
     )
 
 

@@ -159,6 +159,9 @@ class StorageSettings(Table):
     access_key: Text = Field("", description="access key of an external S3 server, or file:PATH")
     secret_key: Secret | None = Field(None, description="secret key of an external S3 server")
     bucket: str = Field("portico", description="bucket of the blobs", min_length=3)
+    object_lock: bool = Field(
+        False, description="the bucket is made with object lock, and one without it is refused"
+    )
 
 
 class DatabaseSettings(Table):

@@ -59,6 +59,10 @@ class BlobStore:
         """Make the bucket. False where the server has no lifecycle rules: then call `prune` daily."""
         return await self._run(lambda: self._ensure_bucket(retention_days + SPARE_DAYS))
 
+    async def examine(self) -> None:
+        """Raises `Unavailable`, or `Misconfigured` where bucket, keys or an object lock that is asked for are missing."""
+        await self._run(self._examine)
+
     async def put(self, content: bytes) -> BlobRef:
         """Encrypt and store under a random name. Raises `Unavailable` where S3 is away."""
         key = PREFIX + secrets.token_hex(16)
@@ -150,11 +154,23 @@ class BlobStore:
             log.info("blobs.no_lifecycle", code=error.code)
             return False
 
+    def _examine(self) -> None:
+        client = self._connected()
+        if not client.bucket_exists(self._bucket):
+            raise Misconfigured(
+                f"S3 has no bucket {self._bucket}: `portico deploy prepare` makes it, or set storage.bucket"
+            )
+        if self._connections.object_lock and not _has_lock(client, self._bucket):
+            raise Misconfigured(
+                f"the bucket {self._bucket} has no object lock, which storage.object_lock asks for and which can only "
+                "be given to a new bucket: set another storage.bucket, or storage.object_lock = false"
+            )
+
     def _make_bucket(self) -> None:
         from minio.error import S3Error
 
         try:
-            self._connected().make_bucket(self._bucket)
+            self._connected().make_bucket(self._bucket, object_lock=self._connections.object_lock)
         except S3Error as error:  # another process of the same first start was faster
             if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                 raise
@@ -184,6 +200,18 @@ def make_client(connections: Connections) -> Minio:
             timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S), retries=False, maxsize=_THREADS
         ),
     )
+
+
+def _has_lock(client: Minio, bucket: str) -> bool:
+    from minio.error import S3Error
+
+    try:
+        client.get_object_lock_config(bucket)
+    except S3Error as error:
+        if error.code == "ObjectLockConfigurationNotFoundError":
+            return False
+        raise
+    return True
 
 
 def _expire_payloads(client: Minio, bucket: str, days: int) -> bool:
