@@ -64,11 +64,9 @@ async def connect(
             lazy=lazy,
             runtime=runtime,
         )
-    except (
-        RuntimeError,
-        RPCError,
-        OSError,
-    ) as error:  # the SDK's bridge raises RuntimeError where nobody answers
+    except RuntimeError as error:  # of the SDK's bridge
+        raise Unavailable("temporal", f"nobody answers at {connections.temporal}") from error
+    except (RPCError, OSError) as error:
         raise Unavailable("temporal", type(error).__name__) from error
 
 

@@ -347,12 +347,13 @@ def make_ground(stack: RunningStack, home: Home, settings: Settings) -> Foundati
     connections = connect_to(stack.settings, stack.home)
     if settings.temporal.address:
         connections = replace(connections, temporal=settings.temporal.address)
+    connections = replace(connections, namespace=settings.temporal.namespace)
     return Foundation(
         home=home,
         settings=settings,
         keyring=keyring,
         connections=connections,
-        database=Database.open(home, keyring),
+        database=Database.open(home, keyring, settings),
         resolve=str,
         accounts=registry.accounts(settings, str),
     )
@@ -360,15 +361,18 @@ def make_ground(stack: RunningStack, home: Home, settings: Settings) -> Foundati
 
 @asynccontextmanager
 async def open_world(
-    stack: RunningStack, root: Path, *, temporal: str = "", **tables: Any
+    stack: RunningStack, root: Path, *, temporal: str = "", namespace: str = "", **tables: Any
 ) -> AsyncIterator[World]:
-    """Everything but a worker. `temporal`: the address of another server than the stack's."""
-    if temporal:
-        tables["temporal"] = {"address": temporal}
+    """Everything but a worker. `temporal`: the address of another server than the stack's.
+
+    With a `namespace` of its own it shares no workflow and no version with other tests. `tables` are settings.
+    """
+    if temporal or namespace:
+        tables["temporal"] = {"address": temporal} | ({"namespace": namespace} if namespace else {})
     with FakeTelegram() as telegram, FakeOpenAI() as model:
         ground = make_ground(stack, Home(root), settings_for(telegram, model, **tables))
         client = await connect(ground.connections, ground.keyring)
-        if temporal:
+        if temporal or namespace:
             await ensure_namespace(client, 1)
         world = World(ground, client, telegram, model)
         world.owner = await world.deps.people.ensure_owner()

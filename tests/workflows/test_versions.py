@@ -1,0 +1,231 @@
+"""Versions of the worker, with a real server: a conversation moves between its turns, a tool run stays."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from temporalio.worker import WorkerDeploymentConfig
+
+from portico.deploy.promotion import Plan, Promoted, Promotion
+from portico.deploy.versions import Deployment
+from portico.errors import Misconfigured
+from portico.serve.worker import version_of
+from portico.settings import TemporalSettings
+from tests.fakes.telegram import delay
+from tests.support import RunningStack
+from tests.workflows.harness import World, eventually, open_world
+from tests.workflows.processes import workers_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@asynccontextmanager
+async def fresh_world(stack: RunningStack, root: Path, **tables: Any) -> AsyncIterator[World]:
+    """In a namespace of its own: versions belong to a namespace, and other tests' workers have none."""
+    async with open_world(stack, root, namespace=f"versions-{uuid.uuid4().hex[:8]}", **tables) as world:
+        yield world
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def world(inner_stack: RunningStack, tmp_path: Path) -> AsyncIterator[World]:
+    async with fresh_world(inner_stack, tmp_path / "world") as world:
+        yield world
+
+
+def build(build_id: str) -> WorkerDeploymentConfig | None:
+    return version_of(TemporalSettings(build_id=build_id))
+
+
+async def promote(world: World, build_id: str, **waits: float) -> Promoted:
+    waits = {"wait_workers_s": 10, "rate": 100} | waits
+    deployment = Deployment(world.client, "portico")
+    return await Promotion(deployment, Plan(build_id, **waits), say=lambda line: None).run()  # type: ignore[arg-type]
+
+
+async def version(world: World, workflow_id: str) -> str:
+    """The build id that an open or ended run is pinned to."""
+    description = await world.client.get_workflow_handle(workflow_id).describe()
+    info = description.raw_description.workflow_execution_info
+    return str(info.versioning_info.deployment_version.build_id)
+
+
+@dataclass
+class Talk:
+    """People who go on writing numbered commands, each in a chat of their own."""
+
+    world: World
+    chats: list[int]
+    sent: dict[int, int] = field(default_factory=dict)
+    pause_s: float = 0.2
+
+    @asynccontextmanager
+    async def going_on(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._write())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _write(self) -> None:
+        while True:
+            for chat in self.chats:
+                await self.say(chat)
+            await asyncio.sleep(self.pause_s)
+
+    async def say(self, chat: int) -> None:
+        number = self.sent.get(chat, 0)
+        self.sent[chat] = number + 1  # before it is told: a cancelled call may have stored it
+        await asyncio.shield(self.world.say(f"/nothing{number:04}", chat=chat))
+
+    async def answered(self) -> None:
+        """Every message has its answer, in order, none twice."""
+        for chat, count in self.sent.items():
+            replies = await self.world.replies(chat, count, timeout_s=60)
+            numbers = [one.text.split("/nothing")[1][:4] for one in replies if "/nothing" in one.text]
+            assert numbers == [f"{number:04}" for number in range(count)]
+            assert await self.world.letters(chat) == []
+
+
+async def test_a_switch_and_a_way_back_lose_nothing_and_double_nothing(
+    inner_stack: RunningStack, world: World, tmp_path: Path
+) -> None:
+    idle = [world.new_chat() for _ in range(3)]
+    talk, tool, held = Talk(world, [world.new_chat(), world.new_chat()]), world.new_chat(), world.new_chat()
+    until = tmp_path / "until"
+    with workers_of(world, inner_stack, tmp_path / "workers") as workers:
+        workers.write_slow_tool()
+        first = workers.start("-b1", build_id="b1")
+        code, out, err = await workers.command("deploy", "promote", build_id="b1")
+        assert code == 0, (out, err)
+        assert "waiting for workers of version b1 on portico" in err
+        for chat in idle:
+            await talk.say(chat)
+        await world.say(f"/tool slow until={until}", chat=tool)
+        await talk.answered()
+        await eventually(Path(f"{until}.began").exists)
+        world.telegram.script("sendMessage", delay(3))
+        await talk.say(held)
+        await world.telegram.until(
+            lambda: world.telegram.called("sendMessage")[-1].payload["chat_id"] == held
+        )
+        second = workers.start("-b2", build_id="b2")
+        async with talk.going_on():
+            code, out, err = await workers.command("deploy", "promote", "--wait-drained", "6", build_id="b2")
+        assert code == 3, (out, err)
+        assert "still open on b1: 0 conversations, 1 tool run" in out
+        await talk.answered()
+        assert {await version(world, world.id_of(chat)) for chat in (*idle, *talk.sent)} == {"b2"}
+        invocation = await tool_run_of(world)
+        assert await version(world, invocation) == "b1"
+        until.touch()
+        assert "it is there" in (await world.replies(tool))[0].text
+        assert await version(world, invocation) == "b1"
+        code, out, err = await workers.command("deploy", "promote", "--wait-drained", "20", build_id="b2")
+        assert (code, "b1: drained" in out) == (0, True), (out, err)
+        second_thoughts = promote(world, "b1", wait_drained_s=20)
+        async with talk.going_on():
+            assert (await second_thoughts).drained
+        second.stop()
+        await talk.answered()
+        for chat in talk.sent:
+            await talk.say(chat)
+        await talk.answered()
+        first.stop()
+
+
+async def test_a_worker_without_a_version_goes_on_as_ever_and_versions_can_be_switched_on_and_off(
+    world: World,
+) -> None:
+    chat = world.new_chat()
+    talk = Talk(world, [chat])
+    async with world.worker():
+        await talk.say(chat)
+        await talk.answered()
+        before = await world.run_id(chat)
+        await world.handle(chat).signal("renew")
+        await world.renewed(chat, before)
+        await talk.say(chat)
+        await talk.answered()
+        assert await version(world, world.id_of(chat)) == ""
+    async with world.worker(deployment_config=build("b1")):
+        await promote(world, "b1")
+        await talk.say(chat)
+        await talk.answered()
+        assert await version(world, world.id_of(chat)) == "b1"
+        async with world.worker():
+            assert (await promote(world, "", wait_drained_s=10)).drained
+            await talk.say(chat)
+            await talk.answered()
+            assert await version(world, world.id_of(chat)) == ""
+
+
+@pytest.mark.parametrize("following", ["b2", ""], ids=["another version", "no version"])
+async def test_what_a_version_without_workers_left_open_is_taken_over(world: World, following: str) -> None:
+    """Its conversations and tool runs would wait for ever: the version that is promoted replays them."""
+    chat, tool = world.new_chat(), world.new_chat()
+    talk = Talk(world, [chat])
+    world.gate.open.clear()
+    async with world.worker(deployment_config=build("b1"), grace_s=0.1):
+        await promote(world, "b1")
+        await talk.say(chat)
+        await talk.answered()
+        await world.say("/time Tokyo", chat=tool)
+        await eventually(lambda: world.gate.waiting == 1)
+    world.gate.open.set()
+    async with world.worker(deployment_config=build(following)):
+        await talk.say(chat)
+        promoted = await promote(world, following, wait_drained_s=30, gone_after_s=0)
+        assert (promoted.drained, promoted.before, promoted.taken_over >= 2) == (True, "b1", True), promoted
+        await talk.answered()
+        assert "Tokyo" in (await world.replies(tool))[0].text
+        assert await version(world, world.id_of(chat)) == following
+
+
+async def test_a_version_that_no_worker_polls_for_is_not_promoted(world: World) -> None:
+    with pytest.raises(Misconfigured, match="no worker of version b9 polls portico; start its workers"):
+        await promote(world, "b9", wait_workers_s=0)
+    async with world.worker(deployment_config=build("b1")):
+        await promote(world, "b1")
+        with pytest.raises(Misconfigured, match="no worker of version b9"):
+            await promote(world, "b9", wait_workers_s=0)
+        missing = "polls portico-inference, portico-tools, portico-delivery"
+        with pytest.raises(Misconfigured, match=missing):
+            await promote(world, "b1", wait_workers_s=0, split=True)
+        versions = await Deployment(world.client, "portico").look()
+        assert [(one.build_id, one.status, one.workers) for one in versions.versions] == [
+            ("b1", "current", {"portico": 1})
+        ]
+        assert versions.current == "b1"
+
+
+CANNOT: tuple[tuple[dict[str, str], tuple[str, ...], str], ...] = (
+    ({}, (), "name the version: --build-id X, or temporal.build_id in the settings"),
+    ({}, ("--build-id", "b9", "--wait-workers", "0"), "no worker of version b9 polls portico;"),
+    ({}, ("--build-id", "b9", "--unversioned"), "--build-id and --unversioned exclude each other"),
+    ({"address": "127.0.0.1:9"}, ("--build-id", "b9"), "temporal is away: nobody answers at 127.0.0.1:9"),
+    ({"build_id": "a b"}, (), "PORTICO_TEMPORAL__BUILD_ID: temporal.build_id: String should match"),
+)
+
+
+async def test_a_command_that_cannot_promote_says_why_in_one_line(
+    inner_stack: RunningStack, world: World, tmp_path: Path
+) -> None:
+    with workers_of(world, inner_stack, tmp_path / "workers") as workers:
+        for settings, arguments, expected in CANNOT:
+            code, out, err = await workers.command("deploy", "promote", *arguments, **settings)
+            last = err.splitlines()[-1]
+            assert (code, out, last.startswith(f"portico: {expected}")) == (1, "", True), err
+
+
+async def tool_run_of(world: World) -> str:
+    (run,) = [one async for one in world.client.list_workflows("WorkflowType = 'ToolRun'")]
+    return run.id
