@@ -5,8 +5,7 @@ locals {
     "master_key", "keyring.json", "owner_key", "database_url", "postgres_password", "temporal_db_password",
     "portico_db_password", "opa_token", "s3_access_key", "s3_secret_key", "triton_admin_key", "sandbox_key",
   ]
-  files   = { for name in local.names : name => "${var.folder}/secrets/${name}" }
-  missing = [for path in values(local.files) : path if !fileexists(path)]
+  files = { for name in local.names : name => "${var.folder}/secrets/${name}" }
 }
 
 resource "terraform_data" "secrets" {
@@ -24,8 +23,9 @@ resource "terraform_data" "secrets" {
 
   lifecycle {
     postcondition {
-      condition     = self.id == "" || length(local.missing) == 0
-      error_message = "Missing: ${join(", ", local.missing)}. Put them back from their copy. For a new deployment without data: terraform apply -replace with this resource's address."
+      # Looked at here, after the program has run; the id keeps it from being looked at before.
+      condition     = self.id == "" || alltrue([for path in values(local.files) : fileexists(path)])
+      error_message = "Missing: ${join(", ", [for path in values(local.files) : path if !fileexists(path)])}. Put them back from their copy. For a new deployment without data: terraform apply -replace with this resource's address."
     }
   }
 }

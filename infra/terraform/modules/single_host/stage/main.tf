@@ -33,10 +33,10 @@ resource "docker_container" "this" {
     add  = each.value.cap_add
   }
 
-  # A mounted file that changed means another container.
+  # A mounted file that changed means another container; so does a health check, which the provider would leave as it is.
   labels {
-    label = "portico.files"
-    value = each.value.files
+    label = "portico.digest"
+    value = each.value.digest
   }
 
   dynamic "mounts" {

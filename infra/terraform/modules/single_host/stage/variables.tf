@@ -41,6 +41,6 @@ variable "containers" {
     pids         = optional(number)
     stop_timeout = number
     job          = bool
-    files        = string
+    digest       = string
   }))
 }

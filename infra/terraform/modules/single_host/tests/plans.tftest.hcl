@@ -127,4 +127,9 @@ run "takes_a_profile_and_a_variable" {
     condition     = output.parts["b"].image == "b:\"2\"" && output.parts["b"].environment == toset(["COST=5$", "EMPTY="])
     error_message = "Values stay the text that they are."
   }
+
+  assert {
+    condition     = output.parts["b"].healthcheck.interval == "1m30s" && output.parts["b"].healthcheck.start_period == "2m0s" && output.parts["b"].stop_timeout == 60
+    error_message = "Durations are as Docker gives them back."
+  }
 }
