@@ -57,6 +57,8 @@ KEPT: tuple[Kept, ...] = (
         re.compile(r"e2b_[0-9a-f]{40}"),
         "sandbox service",
     ),
+    Kept("metrics_token", _hex, _HEX, "Prometheus at the edge"),
+    Kept("grafana_password", _hex, re.compile(r"\S{12,}"), "the administrator of Grafana"),
     Kept(
         "owner_key",
         lambda: KEY_PREFIX + secrets.token_urlsafe(32),
@@ -98,7 +100,7 @@ def problems(folder: Path, *, whole: bool = True) -> list[str]:
         path = place / kept.name
         if not path.exists():
             found.append(f"{path} is missing ({kept.purpose}): `portico deploy init {folder}` makes it")
-        elif not kept.shape.fullmatch(path.read_text().strip()):
+        elif not kept.shape.fullmatch(path.read_text(errors="replace").strip()):
             found.append(
                 f"{path} is not a usable secret ({kept.purpose}): too short or of another form; "
                 "delete the file and run `portico deploy init` again, or put the right one back"
