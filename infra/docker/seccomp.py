@@ -1,4 +1,5 @@
 """Writes `seccomp.json`: what a container may ask the kernel for where the sandbox service is an ordinary user.
+And `seccomp-browser.json`, for the worker that starts Chromium: it needs fewer of them to set its pages apart.
 
     python infra/docker/seccomp.py
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 TARGET = Path(__file__).with_name("seccomp.json")
+BROWSER = Path(__file__).with_name("seccomp-browser.json")
 
 GROUPS = {
     "files": """
@@ -57,6 +59,7 @@ GROUPS = {
         chroot mount pivot_root process_vm_readv process_vm_writev ptrace seccomp setdomainname sethostname
         setns umount2 unshare""",
 }
+APART_IN_A_BROWSER = "chroot seccomp unshare"
 FAMILIES = (
     1,
     2,
@@ -76,8 +79,9 @@ def _rules(name: str, values: tuple[int, ...], comment: str) -> list[dict[str, A
     return [_rule(name, args=[each], comment=comment) for each in compared]
 
 
-def profile() -> dict[str, Any]:
+def profile(apart: str = GROUPS["setting apart"]) -> dict[str, Any]:
     """The profile in the form that Docker, Podman and containerd read."""
+    groups = {**GROUPS, "setting apart": apart}
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": 1,
@@ -86,17 +90,19 @@ def profile() -> dict[str, Any]:
             {"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": []},
         ],
         "syscalls": [
-            *(_rule(*names.split(), comment=comment) for comment, names in GROUPS.items()),
+            *(_rule(*names.split(), comment=comment) for comment, names in groups.items()),
             *_rules("socket", FAMILIES, "speaking"),
             *_rules("personality", ORDINARY_PERSONALITIES, "processes"),
         ],
     }
 
 
-def text() -> str:
-    return json.dumps(profile(), indent=1) + "\n"
+def text(target: Path = TARGET) -> str:
+    listed = profile(APART_IN_A_BROWSER) if target == BROWSER else profile()
+    return json.dumps(listed, indent=1) + "\n"
 
 
 if __name__ == "__main__":
-    TARGET.write_text(text())
-    sys.stdout.write(f"{TARGET}\n")
+    for target in (TARGET, BROWSER):
+        target.write_text(text(target))
+        sys.stdout.write(f"{target}\n")

@@ -12,20 +12,23 @@ from portico.embedded.binaries import CHECKOUT, OPA
 
 BIN = Path(sys.executable).parent
 POLICIES = CHECKOUT / "policies"
+DOCKER = CHECKOUT / "infra" / "docker"
 MYPY_FOLDERS = (
     *("portico", "channels", "api", "workflows", "activities", "console"),
-    *("sandbox", "benchmarks", "triton_models", "infra/setup"),
+    *("sandbox", "benchmarks", "triton_models", "infra/setup", "infra/docker"),
 )
 
 
 def checks() -> list[tuple[str, list[str]]]:
     """Name and command of each."""
     rego = [str(POLICIES)]
+    dockerfiles = sorted(str(path) for path in DOCKER.glob("*.Dockerfile"))
     return [
         ("ruff check", [f"{BIN}/ruff", "check", "--quiet", "."]),
         ("ruff format", [f"{BIN}/ruff", "format", "--check", "--quiet", "."]),
         ("mypy", [f"{BIN}/mypy", "--no-error-summary", *_with_python(MYPY_FOLDERS)]),
         ("lint-imports", [f"{BIN}/lint-imports", "--no-logo"]),
+        ("hadolint", [f"{BIN}/hadolint", "--config", f"{DOCKER}/hadolint.yaml", *dockerfiles]),
         ("opa fmt", [str(OPA.path), "fmt", "--list", "--fail", *rego]),
         ("opa check", [str(OPA.path), "check", "--strict", "--ignore", "*.json", *rego]),
         ("opa test", [str(OPA.path), "test", *rego]),
