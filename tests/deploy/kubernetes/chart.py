@@ -52,7 +52,7 @@ WHOLE: dict[str, Any] = {
     "worker": {
         "sets": SPLIT,
         "autoscaling": {"enabled": True, "by": "backlog"},
-        "previous": [{"version": "1.3.0"}, {"version": "1.2.9", "digest": "sha256:" + "b" * 64}],
+        "previous": [{"version": "1.3.0"}, {"version": "1.2.9", "worker": {"digest": "sha256:" + "b" * 64}}],
     },
     "triton": {
         "replicas": 2,

@@ -139,6 +139,7 @@ def _api_server(parts: ExitStack, folder: Path, port: int, etcd: int) -> None:
             f"--cert-dir={folder / 'certificates'}",
             f"--token-auth-file={folder / 'tokens.csv'}",
             "--authorization-mode=Node,RBAC",
+            "--allow-privileged=true",  # as clusters do: what refuses is PodSecurity
             "--service-account-issuer=https://cluster.portico.invalid",
             f"--service-account-signing-key-file={key}",
             f"--service-account-key-file={key}",

@@ -25,4 +25,4 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.kubectl("label", "namespace", name, f"{level}/enforce=restricted", f"{level}/warn=restricted")
     yield name
     cluster.kubectl("uncordon", "--selector=kubernetes.io/os=linux")
-    cluster.kubectl("delete", "namespace", name, "--timeout=60s")
+    cluster.kubectl("delete", "namespace", name, "--wait=false")

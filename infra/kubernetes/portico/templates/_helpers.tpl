@@ -20,9 +20,9 @@ app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version }}
 {{- end }}
 
-{{/* Of (list . NAME VERSION): one of our images, at a version's tag. */}}
+{{/* Of (list . {repository, tag, digest} VERSION): one of our images, at a version's tag. */}}
 {{- define "portico.image" -}}
-{{- $given := index (index . 0).Values.images (index . 1) -}}
+{{- $given := index . 1 -}}
 {{- $registry := (index . 0).Values.image.registry -}}
 {{- $version := index . 2 -}}
 {{- $reference := $given.repository -}}

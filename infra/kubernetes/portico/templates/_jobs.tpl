@@ -27,7 +27,7 @@ spec:
       securityContext: {{- include "portico.podSecurity" (list 10001 "") | nindent 8 }}
       containers:
         - name: {{ index . 1 }}
-          image: {{ include "portico.image" (list $root "worker" (include "portico.version" $root)) }}
+          image: {{ include "portico.image" (list $root $root.Values.images.worker (include "portico.version" $root)) }}
           imagePullPolicy: {{ $values.image.pullPolicy }}
           command: [sh, -c]
           args:

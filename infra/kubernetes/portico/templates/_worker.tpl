@@ -9,18 +9,15 @@ portico.dev/queues: {{ index . 1 }}
 portico.dev/build: {{ index . 2 | quote }}
 {{- end }}
 
-{{/* Of (list . VERSION RUN): the image of the workers, of this version or of one before. */}}
-{{- define "portico.workerImage" -}}
+{{/* Of (list . RUN NAME): an image of this version, or of one before: what works on is not started anew. */}}
+{{- define "portico.imageOf" -}}
 {{- $root := index . 0 -}}{{- $run := index . 1 -}}
-{{- if or $run.digest $run.tag -}}
-{{- $given := merge (dict "digest" ($run.digest | default "") "tag" ($run.tag | default "")) (index $root.Values.images (index . 2)) -}}
-{{- include "portico.image" (list (dict "Values" (dict "images" (dict "one" $given) "image" $root.Values.image)) "one" $run.version) -}}
-{{- else if eq $run.stage "current" -}}
-{{- include "portico.image" (list $root (index . 2) $run.version) -}}
-{{- else -}}
-{{- $given := merge (dict "digest" "" "tag" "") (index $root.Values.images (index . 2)) -}}
-{{- include "portico.image" (list (dict "Values" (dict "images" (dict "one" $given) "image" $root.Values.image)) "one" $run.version) -}}
+{{- $given := index $root.Values.images (index . 2) -}}
+{{- if eq $run.stage "previous" -}}
+{{- $own := index $run (index . 2) | default dict -}}
+{{- $given = dict "repository" $given.repository "tag" ($own.tag | default "") "digest" ($own.digest | default "") -}}
 {{- end -}}
+{{- include "portico.image" (list $root $given $run.version) -}}
 {{- end }}
 
 {{/* The Deployment of (list . SET VALUES RUN). */}}
@@ -65,7 +62,7 @@ spec:
       initContainers:
         # What Triton serves says which intents there are: made from the same image, so the same.
         - name: models
-          image: {{ include "portico.image" (list $root "triton" (include "portico.version" $root)) }}
+          image: {{ include "portico.imageOf" (list $root $run "triton") }}
           imagePullPolicy: {{ $values.image.pullPolicy }}
           command: [/opt/portico/env/bin/python, -m, triton_models.build, --home, /models, --cache, /opt/portico/built]
           resources: {requests: {cpu: 250m, memory: 256Mi}, limits: {memory: 1Gi}}
@@ -79,7 +76,7 @@ spec:
       {{- end }}
       containers:
         - name: worker
-          image: {{ include "portico.workerImage" (list $root $run "worker") }}
+          image: {{ include "portico.imageOf" (list $root $run "worker") }}
           imagePullPolicy: {{ $values.image.pullPolicy }}
           command: [sh, -c]
           args:
