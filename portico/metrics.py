@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable
 
 from temporalio.common import MetricMeter
 from temporalio.runtime import (
@@ -91,6 +92,14 @@ class WorkerMetrics:
             "portico_tool_runs", "Calls of tools, by tool and how they ended"
         )
         self._tokens = meter.create_counter("portico_model_tokens", "Tokens, by route and direction")
+
+    def begin(self, channels: Iterable[str]) -> None:
+        """What is alerted about is there from the start: an increase from nothing is none."""
+        for channel in channels:
+            for outcome in ("sent", "refused", "held"):
+                self._deliveries.add(0, {"channel": label(channel), "outcome": outcome})
+            self._repeats.add(0, {"channel": label(channel)})
+        self._dead_letters.add(0, {"code": "internal"})
 
     def step(self, step: str, end: str, seconds: float) -> None:
         self._step.record(seconds, {"step": label(step), "end": end})

@@ -63,7 +63,9 @@ def watch(settings: Settings) -> Watching:
     if not address and not traces.on:
         return Watching(traces, runtime)
     meter = runtime.metric_meter if runtime and address else MetricMeter.noop
-    return Watching(traces, runtime, (Observer(traces, WorkerMetrics(meter)),))
+    metrics = WorkerMetrics(meter)
+    metrics.begin(("web", *settings.channels))
+    return Watching(traces, runtime, (Observer(traces, metrics),))
 
 
 class Observer(Interceptor):

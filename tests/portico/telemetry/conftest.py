@@ -45,7 +45,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with Bot() as bot, FakeOpenAI() as model, FakeReceiver() as receiver, FakeCollector() as collector:
         bot.webhook = {"secret_token": SECRET}

@@ -114,7 +114,7 @@ def test_a_traceparent_from_outside_is_not_taken(watched: Watched) -> None:
 def test_a_tools_steps_are_in_the_trace_of_the_turn_that_started_it(watched: Watched) -> None:
     watched.model.call("calculator", {"expression": "6*7"})
     watched.model.say("It is done")
-    turn = turn_said(watched, "Write down the product of six and seven", chat=new_chat())
+    turn = turn_said(watched, "Write a poem about six times seven", chat=new_chat())
     ran = watched.traces.wait_for("execute", lambda span: span.turn == turn)
     assert ran.facts["portico.tool"] == "calculator"
     assert ran.facts["portico.invocation.id"] == tool_run_id(turn, 0)
