@@ -13,6 +13,7 @@ from api.conversations import workflow_of
 from api.decide import decide_admin
 from api.deps import App, AppDeps, Person
 from portico.storage.access import Principal
+from portico.storage.usage import UsageRow
 
 router = APIRouter(tags=["models"], route_class=BodyRoute)
 
@@ -20,25 +21,12 @@ SEES_ALL = ("owner", "admin", "auditor")
 CONVERSATION_ID = re.compile(r"conversation-[a-z2-7]{26}")
 
 
-class UsageOfDay(BaseModel):
-    """The sum of a day (UTC), person and route. `estimated` of the answers had no counts from their server."""
-
-    day: str
-    person: str
-    route: str
-    answers: int
-    estimated: int
-    input_tokens: int
-    output_tokens: int
-    cost: float
-
-
 class Usage(BaseModel):
     """`cost_today` is what policy is told: of the day so far, of all people."""
 
     currency: str
     cost_today: float
-    rows: list[UsageOfDay]
+    rows: tuple[UsageRow, ...]
 
 
 class DataClass(BaseModel):
@@ -56,11 +44,10 @@ async def usage(deps: App, person: Person, days: int = Query(7, ge=1, le=366)) -
     """Newest day first. Owner, admins and auditors see everybody's, others their own."""
     whose = None if person.role in SEES_ALL else person.person_id
     spent = await deps.usage.today(person.person_id)
-    rows = await deps.usage.rows(days=days, person=whose)
     return Usage(
         currency=deps.settings.llm.currency,
         cost_today=spent.total if whose is None else spent.person,
-        rows=[UsageOfDay(**vars(row)) for row in rows],
+        rows=await deps.usage.rows(days=days, person=whose),
     )
 
 

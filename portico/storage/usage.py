@@ -38,7 +38,7 @@ class AnswerRecord:
 
 @dataclass(frozen=True)
 class UsageRow:
-    """The sum of a day, person and route. `estimated` tells how many of the answers had no counts."""
+    """The sum of a day (UTC), person and route. `estimated` tells how many of the answers had no counts."""
 
     day: str
     person: str
