@@ -16,23 +16,15 @@ MakeStack = Callable[..., RunningStack]
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """The whole embedded stack, started once for all tests; leave it as you found it."""
-    running = RunningStack(tmp_path_factory.mktemp("stack"))
-    try:
-        running.start()
+    with RunningStack(tmp_path_factory.mktemp("stack")) as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="session")
 def inner_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """Temporal, OPA, S3 and Triton without our own processes, started once for all tests."""
-    running = RunningStack(tmp_path_factory.mktemp("inner"), only=INNER)
-    try:
-        running.start()
+    with RunningStack(tmp_path_factory.mktemp("inner"), only=INNER) as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from portico.embedded.context import Context
 from portico.embedded.parts import PARTS
@@ -33,7 +33,7 @@ class StartFailed(AssertionError):
 
 
 class RunningStack:
-    """`portico up` as a process. Whatever happens to the tests, it dies with them."""
+    """`portico up` as a process, started and stopped by `with`. Whatever happens to the tests, it dies with them."""
 
     def __init__(
         self, root: Path, *, settings: str = "", only: tuple[str, ...] = (), sandbox: bool = False
@@ -44,6 +44,17 @@ class RunningStack:
         self.home.settings.write_text(FREE_PORTS + ("" if sandbox else NO_SANDBOX) + settings)
         self._killed: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self.stop()
 
     @property
     def settings(self) -> Settings:

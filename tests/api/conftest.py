@@ -145,12 +145,8 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeStack]:
             hook_secret=SECRET,
             receiver=receiver.reply_url,
         )
-        running = RunningStack(tmp_path_factory.mktemp("edge"), settings=settings)
-        try:
-            running.start()
+        with RunningStack(tmp_path_factory.mktemp("edge"), settings=settings) as running:
             yield EdgeStack(running, telegram, receiver)
-        finally:
-            running.stop()
 
 
 @pytest.fixture

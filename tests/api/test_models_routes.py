@@ -33,13 +33,9 @@ def ollama() -> Iterator[FakeOpenAI]:
 
 @pytest.fixture(scope="module")
 def beside(ollama: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeStack]:
-    running = RunningStack(tmp_path_factory.mktemp("models"), settings=_settings(ollama))
-    with FakeTelegram() as telegram, FakeReceiver() as receiver:
-        try:
-            running.start()
-            yield EdgeStack(running, telegram, receiver)
-        finally:
-            running.stop()
+    stack = RunningStack(tmp_path_factory.mktemp("models"), settings=_settings(ollama))
+    with FakeTelegram() as telegram, FakeReceiver() as receiver, stack as running:
+        yield EdgeStack(running, telegram, receiver)
 
 
 @pytest.fixture

@@ -104,12 +104,8 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         main, backup, far = (outside.enter_context(FakeOpenAI()) for _ in range(3))
         telegram, receiver = outside.enter_context(FakeTelegram()), outside.enter_context(FakeReceiver())
         settings = SETTINGS.format(main=main.base_url, backup=backup.base_url, far=far.base_url)
-        running = RunningStack(tmp_path_factory.mktemp("door"), settings=settings)
-        try:
-            running.start()
+        with RunningStack(tmp_path_factory.mktemp("door"), settings=settings) as running:
             yield Door(EdgeStack(running, telegram, receiver), main, backup, far)
-        finally:
-            running.stop()
 
 
 @pytest.fixture

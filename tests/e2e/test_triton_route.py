@@ -36,12 +36,8 @@ QUESTION = "Write me a poem about doors, please"
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    running = RunningStack(tmp_path_factory.mktemp("route"), settings=SETTINGS)
-    try:
-        running.start()
+    with RunningStack(tmp_path_factory.mktemp("route"), settings=SETTINGS) as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture

@@ -18,12 +18,8 @@ from tests.triton_models.test_build import OWN
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A Triton of this module's own, because its intents change."""
-    running = RunningStack(tmp_path_factory.mktemp("versions"), only=("triton",))
-    try:
-        running.start()
+    with RunningStack(tmp_path_factory.mktemp("versions"), only=("triton",)) as running:
         yield running
-    finally:
-        running.stop()
 
 
 async def ask(stack: RunningStack, text: str) -> tuple[str, str]:

@@ -65,12 +65,8 @@ def test_load_is_what_was_added() -> None:
 
 @pytest.fixture(scope="module")
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    running = RunningStack(tmp_path_factory.mktemp("instances"), only=("triton",))
-    try:
-        running.start()
+    with RunningStack(tmp_path_factory.mktemp("instances"), only=("triton",)) as running:
         yield running
-    finally:
-        running.stop()
 
 
 async def test_a_flood_brings_an_instance_and_rest_takes_it_away(
