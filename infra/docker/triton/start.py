@@ -1,21 +1,25 @@
 """Starts Triton in its container: the models into the volume, the closed doors, then the server in our place.
 
-The same flags as the embedded stack's, but for the address: the network has nobody but edge and worker.
+`PORTICO_TRITON_SERVER` says whose server: `wheel`, or `official` in NVIDIA's image. The network has nobody but edge
+and worker, so it listens on all addresses.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
+
+from triton_models import server as triton
 
 ROOT = Path("/opt/portico")
 HOME = Path("/var/lib/portico")
 KEY = Path("/run/secrets/triton_admin_key")
-RESTRICTED = "model-repository,shared-memory,trace,logging"
-LOADED = ("understand", "text_encoder")
+OFFICIAL = Path("/opt/tritonserver/bin/tritonserver")
+DOORS = triton.Doors("0.0.0.0", 8001, 8002)
+KEPT = ("HOME", "PATH", "ORT_DISABLE_TELEMETRY")
+OF_NVIDIA = ("CUDA_", "NVIDIA_")
 
 
 def main() -> None:
@@ -24,54 +28,32 @@ def main() -> None:
     subprocess.run(build, cwd=ROOT, check=True)
     language = HOME / "language-models"
     language.mkdir(exist_ok=True)
-    server, backends, environment = _server(python)
+    official = os.environ.get("PORTICO_TRITON_SERVER") == "official"
+    server, backends = (OFFICIAL, None) if official else _of_the_wheel()
     key = KEY.read_text().strip()
-    command = (
-        str(server),
-        f"--model-repository={HOME / 'models'}",
-        f"--model-repository={language}",
-        *backends,
-        "--model-control-mode=explicit",
-        *(f"--load-model={name}" for name in LOADED),
-        "--allow-http=false",
-        "--allow-grpc=true",
-        "--grpc-address=0.0.0.0",
-        "--grpc-port=8001",
-        f"--grpc-restricted-protocol={RESTRICTED}:portico-admin={key}",
-        "--allow-metrics=true",
-        "--metrics-address=0.0.0.0",
-        "--metrics-port=8002",
-        "--strict-readiness=true",
-        "--exit-timeout-secs=5",
-        "--log-info=false",
-    )
-    os.execve(server, command, environment)
+    flags = triton.flags((HOME / "models", language), DOORS, key=key, backends=backends, gpu=official)
+    os.execve(server, (str(server), *flags), _variables(official=official))
 
 
-def _server(python: Path) -> tuple[Path, tuple[str, ...], dict[str, str]]:
-    """The program, its flags for back ends, and its environment: the wheel's, or NVIDIA's image."""
-    known = {
-        name: os.environ[name]
-        for name in ("HOME", "PATH", "PYTHONDONTWRITEBYTECODE", "ORT_DISABLE_TELEMETRY")
-    }
-    few = {
-        "MALLOC_ARENA_MAX": "2",
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    packages = next((ROOT / "env" / "lib").glob("python3*/site-packages"))
-    if os.environ.get("PORTICO_TRITON_SERVER") == "official":
-        path = {"PYTHONPATH": str(packages), "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}
-        return Path("/opt/tritonserver/bin/tritonserver"), (), {**known, **few, **path}
-    libraries = f"{packages / 'nvidia_pytriton.libs'}:{sysconfig.get_config_var('LIBDIR') or '/usr/lib'}"
-    server = packages / "pytriton" / "tritonserver" / "bin" / "tritonserver"
-    return (
-        server,
-        (f"--backend-directory={ROOT / 'backends'}",),
-        {**known, **few, "LD_LIBRARY_PATH": libraries},
-    )
+def _of_the_wheel() -> tuple[Path, Path]:
+    return triton.of_the_wheel(_packages()) / "bin" / "tritonserver", ROOT / "backends"
+
+
+def _variables(*, official: bool) -> dict[str, str]:
+    """Few of the container's own, and where libraries lie: NVIDIA's image says that itself, but for ONNX Runtime's."""
+    known = {**{name: os.environ[name] for name in KEPT}, **triton.VARIABLES}
+    if not official:
+        libpython = Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
+        return {**known, "LD_LIBRARY_PATH": triton.libraries(_packages(), libpython)}
+    given = {name: value for name, value in os.environ.items() if name.startswith(OF_NVIDIA)}
+    own = sorted(str(folder) for folder in _packages().glob("nvidia/*/lib"))
+    path = ":".join(filter(None, (os.environ.get("LD_LIBRARY_PATH"), *own)))
+    return {**known, **given, "LD_LIBRARY_PATH": path}
+
+
+def _packages() -> Path:
+    return next((ROOT / "env" / "lib").glob("python3*/site-packages"))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
