@@ -40,7 +40,7 @@ SPLIT = {
     "all": None,
     "turns": a_set("portico", "portico-delivery"),
     "models": a_set("portico-inference", replicas=1),
-    "tools": a_set("portico-tools"),
+    "tools": {**a_set("portico-tools"), "tools": True},
 }
 WHOLE: dict[str, Any] = {
     **PLAIN,
@@ -64,10 +64,10 @@ WHOLE: dict[str, Any] = {
     "temporalUi": {"replicas": 2},
     "ingress": {"enabled": False},
     "gateway": {"enabled": True, "parentRefs": [{"name": "edge", "namespace": "gateways"}]},
-    "networkPolicy": {
-        "metricsPeers": [
-            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
-        ]
+    "telemetry": {
+        "scrapers": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+        "otlpEndpoint": "http://collector.monitoring:4318",
+        "peers": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
     },
 }
 

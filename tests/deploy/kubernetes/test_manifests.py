@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import yaml
 from tests.deploy.kubernetes.chart import NODE_CHART, PLAIN, SPLIT, WHOLE, merged, pods, render
 from tests.deploy.kubernetes.cluster import Cluster
 from tests.deploy.machine import module_folder
+from tests.support import CHECKOUT
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(600)]
 LEAST = merged(
@@ -147,6 +151,62 @@ def test_every_set_polls_its_queues_as_its_version() -> None:
     assert {"name": "PORTICO_TEMPORAL__SPLIT", "value": "false"} in plain
 
 
+def test_the_packages_of_tools_are_where_tools_run() -> None:
+    found = pods(render(WHOLE))
+    assert "portico-worker-tools:" in found["portico-worker-tools-1-4-0"]["spec"]["containers"][0]["image"]
+    profiles = {
+        name: template["spec"]["securityContext"]["seccompProfile"] for name, template in found.items()
+    }
+    runtimes = {name for name, profile in profiles.items() if profile == {"type": "RuntimeDefault"}}
+    own = {name: profile["localhostProfile"] for name, profile in profiles.items() if name not in runtimes}
+    assert own == {
+        "portico-sandbox": "portico/sandbox.json",
+        **{
+            f"portico-worker-tools-{version}": "portico/browser.json"
+            for version in ("1-4-0", "1-3-0", "1-2-9")
+        },
+    }
+
+
+@pytest.mark.parametrize("part", ["portico-api", "portico-worker-tools-1-4-0", "portico-promote"])
+def test_the_program_knows_every_variable(part: str, tmp_path: Path) -> None:
+    make = (
+        sys.executable,
+        "-m",
+        "portico.cli.main",
+        "deploy",
+        "init",
+        tmp_path,
+        "--site",
+        "chat.example.com",
+    )
+    subprocess.run(make, cwd=CHECKOUT, check=True, capture_output=True)
+    found = pods(render(WHOLE))[part]["spec"]["containers"][0]["env"]
+    given = {one["name"]: one["value"] for one in found}
+    told = {
+        name: value.replace("/run/secrets/portico", f"{tmp_path}/secrets") for name, value in given.items()
+    }
+    told |= {"PORTICO_HOME": str(tmp_path / "home"), "PORTICO_CONFIG": str(tmp_path / "config/portico.toml")}
+    read = "from portico.home import Home; from portico.settings import load_settings as load; "
+    show = read + "print(load(Home.from_environment()).model_dump_json())"
+    done = subprocess.run(
+        (sys.executable, "-c", show),
+        cwd=CHECKOUT,
+        env={"PATH": os.defpath, **told},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "unknown_variable" not in done.stderr + done.stdout
+    settings = json.loads(done.stdout.splitlines()[-1])
+    assert settings["temporal"]["split"] is True
+    assert settings["temporal"]["address"] == "temporal-frontend.temporal:7233"
+    if part.startswith("portico-worker"):
+        assert settings["temporal"]["queues"] == ["portico-tools"]
+        assert settings["temporal"]["build_id"] == "1.4.0"
+
+
 def test_keda_counts_what_waits_for_this_version() -> None:
     scaled = [found for found in render(WHOLE) if found["kind"] == "ScaledObject"]
     triggers = [trigger["metadata"] for found in scaled for trigger in found["spec"]["triggers"]]
@@ -163,9 +223,10 @@ def test_the_node_s_part_needs_a_namespace_of_its_own(cluster: Cluster, namespac
     everything = json.dumps({"apiVersion": "v1", "kind": "List", "items": rendered})
     refused = cluster.call("kubectl", "-n", namespace, "apply", "-f", "-", given=everything)
     assert "would violate PodSecurity" in refused.stderr
-    profile = next(found for found in rendered if found["kind"] == "ConfigMap")["data"]["sandbox.json"]
-    source = NODE_CHART.parents[1] / "docker" / "seccomp.json"
-    assert json.loads(profile) == json.loads(source.read_text())
+    profiles = next(found for found in rendered if found["kind"] == "ConfigMap")["data"]
+    for name, source in (("sandbox.json", "seccomp.json"), ("browser.json", "seccomp-browser.json")):
+        shipped = json.loads((NODE_CHART.parents[1] / "docker" / source).read_text())
+        assert json.loads(profiles[name]) == shipped
     level = "pod-security.kubernetes.io/enforce=privileged"
     cluster.kubectl("label", "--overwrite", "namespace", namespace, level)
     cluster.kubectl("-n", namespace, "delete", "daemonset", "portico")

@@ -26,6 +26,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("no S3", {"storage": {"url": ""}}, "storage.url is not set"),
     ("credentials in a URL", {"storage": {"url": "https://me:secret@s3.example.com"}}, "at '/storage/url'"),
     ("nobody knows where the database is", {"database": {"peers": []}}, "database.peers is empty"),
+    (
+        "nobody knows where the collector is",
+        {"telemetry": {"otlpEndpoint": "http://collector:4318"}},
+        "telemetry.peers is empty",
+    ),
     ("no Triton at all", {"triton": {"enabled": False}}, "triton.address is not set"),
     ("an unknown queue", {"worker": {"sets": {"all": a_set("mail")}}}, "at '/worker/sets/all/queues/0'"),
     ("no set", {"worker": {"sets": {"all": None}}}, "at '/worker/sets'"),

@@ -14,7 +14,7 @@ from tests.support import CHECKOUT
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(300)]
 HERE = "portico"
-PORTS = (53, 80, 443, 5432, 7233, 8001, 8002, 8080, 8081, 8090, 8181, 9090, 50051)
+PORTS = (53, 80, 443, 5432, 7233, 8001, 8002, 8080, 8081, 8090, 8181, 8282, 9090, 9464, 50051)
 OPEN = {
     ("api", "opa"): {8181},
     ("api", "temporal-ui"): {8080},
@@ -158,13 +158,24 @@ def test_prometheus_reads_numbers_and_nothing_else() -> None:
     found = {name: _open(rendered, PROMETHEUS, place) for name, place in _parts(rendered).items()}
     assert found == {
         "api": {8080, 8081},  # a door for everybody where no controller is named
-        "opa": {8181},
+        "opa": {8282},
         "triton": {8002},
-        "worker": set(),
-        "sandbox": set(),
+        "worker": {9464},
+        "sandbox": {8090},
         "temporal-ui": set(),
         "prepare": set(),
     }
+
+
+def test_traces_leave_edge_and_workers_for_the_collector_alone() -> None:
+    rendered = render(WHOLE)
+    policies, collector = _policies(rendered), Place("10.244.8.10", "monitoring", {"app": "collector"})
+    sending = {
+        name
+        for name, place in _parts(rendered).items()
+        if reaches(policies, HERE, place, collector, Door("TCP", 4318))
+    }
+    assert sending == {"api", "worker"}
 
 
 def test_a_pod_that_no_policy_names_is_cut_off(plain: list[dict[str, Any]]) -> None:

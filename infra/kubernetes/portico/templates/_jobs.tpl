@@ -29,8 +29,9 @@ spec:
         - name: {{ index . 1 }}
           image: {{ include "portico.image" (list $root $root.Values.images.worker (include "portico.version" $root)) }}
           imagePullPolicy: {{ $values.image.pullPolicy }}
-          command: [sh, -c]
           args:
+            - sh
+            - -c
             {{- $links := dict "keyring.json" "/run/secrets/portico/keyring.json" }}
             - {{ include "portico.start" (list $links (printf "sh -c '%s'" (index . 2))) | quote }}
           env:

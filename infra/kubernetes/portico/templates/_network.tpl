@@ -29,8 +29,8 @@
 {{- define "portico.temporalPort" -}}{{ .Values.temporal.address | splitList ":" | last }}{{- end }}
 
 {{/* Of the URL: its own port, or its scheme's. */}}
-{{- define "portico.storagePort" -}}
-{{- $url := urlParse .Values.storage.url -}}
+{{- define "portico.portOf" -}}
+{{- $url := urlParse . -}}
 {{- if contains ":" $url.host }}{{ $url.host | splitList ":" | last }}{{ else }}{{ ternary 443 80 (eq $url.scheme "https") }}{{ end -}}
 {{- end }}
 
@@ -38,7 +38,7 @@
 {{- define "portico.toServers" -}}
 {{ include "portico.to" (list .Values.temporal.peers (include "portico.temporalPort" .)) }}
 {{ include "portico.to" (list .Values.database.peers .Values.database.port) }}
-{{ include "portico.to" (list .Values.storage.peers (include "portico.storagePort" .)) }}
+{{ include "portico.to" (list .Values.storage.peers (include "portico.portOf" .Values.storage.url)) }}
 {{- end }}
 
 {{/* Triton, ours or another's. */}}
@@ -52,6 +52,13 @@
 - to:
     - ipBlock: {cidr: 0.0.0.0/0, except: {{ toJson .Values.networkPolicy.outsideExcept }}}
     - ipBlock: {cidr: "::/0", except: {{ toJson .Values.networkPolicy.outsideExceptV6 }}}
+{{- end }}
+
+{{/* Traces. */}}
+{{- define "portico.toCollector" -}}
+{{- if .Values.telemetry.otlpEndpoint }}
+{{ include "portico.to" (list .Values.telemetry.peers (include "portico.portOf" .Values.telemetry.otlpEndpoint)) }}
+{{- end }}
 {{- end }}
 
 {{/* The policy of (list . PART INGRESS EGRESS), the last two as YAML lists or empty. */}}

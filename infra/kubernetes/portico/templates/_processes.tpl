@@ -33,6 +33,10 @@
 {{- end }}
 - {name: PORTICO_PUBLIC_URL, value: "https://{{ .Values.site }}"}
 - {name: PORTICO_LOCAL_ONLY, value: {{ .Values.localOnly | quote }}}
+{{- with .Values.telemetry.otlpEndpoint }}
+- {name: PORTICO_TELEMETRY__OTLP_ENDPOINT, value: {{ . | quote }}}
+- {name: PORTICO_TELEMETRY__SAMPLE_RATIO, value: {{ $.Values.telemetry.sampleRatio | quote }}}
+{{- end }}
 - {name: PORTICO_LOG__JSON_LINES, value: "true"}
 - {name: PORTICO_LOG__LEVEL, value: {{ .Values.logLevel }}}
 {{- end }}
@@ -77,6 +81,7 @@ cd /opt/portico && exec {{ index . 1 }}
           {{- end }}
           {{- if index . 2 }}
             - {key: owner_key, path: owner_key}
+            - {key: metrics_token, path: metrics_token}
           {{- end }}
       - secret:
           name: {{ $values.database.existingSecret | default $values.existingSecret }}

@@ -57,7 +57,7 @@ spec:
       {{- include "portico.pod" (list $root "worker" $values.worker) | nindent 6 }}
       {{- include "portico.spread" (list $root $selector) | nindent 6 }}
       terminationGracePeriodSeconds: {{ $values.worker.graceSeconds }}
-      securityContext: {{- include "portico.podSecurity" (list 10001 "") | nindent 8 }}
+      securityContext: {{- include "portico.podSecurity" (list 10001 (ternary $values.worker.toolsSeccompProfile "" ($given.tools | default false))) | nindent 8 }}
       {{- if $values.triton.enabled }}
       initContainers:
         # What Triton serves says which intents there are: made from the same image, so the same.
@@ -76,17 +76,21 @@ spec:
       {{- end }}
       containers:
         - name: worker
-          image: {{ include "portico.imageOf" (list $root $run "worker") }}
+          image: {{ include "portico.imageOf" (list $root $run (ternary "workerTools" "worker" ($given.tools | default false))) }}
           imagePullPolicy: {{ $values.image.pullPolicy }}
-          command: [sh, -c]
           args:
+            - sh
+            - -c
             {{- $links := dict "keyring.json" "/run/secrets/portico/keyring.json" }}
             {{- if $values.triton.enabled }}{{ $_ := set $links "models" "/models/models" }}{{ end }}
             - {{ include "portico.start" (list $links "portico serve worker") | quote }}
           env:
             {{- include "portico.environment" $root | nindent 12 }}
             - {name: PORTICO_TEMPORAL__BUILD_ID, value: {{ $run.version | quote }}}
+            - {name: PORTICO_TELEMETRY__METRICS_ADDRESS, value: "0.0.0.0:9464"}
             - {name: PORTICO_TEMPORAL__QUEUES, value: {{ $given.queues | toJson | quote }}}
+          ports:
+            - {name: metrics, containerPort: 9464}
           {{- with list "python" "-m" "portico.serve.probe" "worker" }}
           startupProbe:
             exec: {command: {{ toJson . }}}
@@ -110,8 +114,15 @@ spec:
             {{- if $values.triton.enabled }}
             - {name: models, mountPath: /models, readOnly: true}
             {{- end }}
+            {{- if $given.tools }}
+            - {name: shm, mountPath: /dev/shm}
+            {{- end }}
       volumes:
         {{- include "portico.volumes" (list $root (include "portico.fullname" $root) false) | nindent 8 }}
+        {{- if $given.tools }}
+        - name: shm
+          emptyDir: {medium: Memory, sizeLimit: 1Gi}
+        {{- end }}
         {{- if $values.triton.enabled }}
         - name: models
           emptyDir: {sizeLimit: 1Gi}
