@@ -6,13 +6,16 @@ import asyncio
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from portico.cli import deploy_backup
 from portico.cli.versions import promote, versions
 from portico.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from portico.deploy.checks import Finding
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="run Portico on a server")
 app.command()(deploy_backup.backup)
@@ -22,9 +25,7 @@ app.command(hidden=True)(deploy_backup.restored)
 app.command()(versions)
 app.command()(promote)
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 Folder = Annotated[Path, typer.Argument(help="where the deployment's secrets and .env lie")]
-ComposeFile = Annotated[Path, typer.Option("--compose-file", help="the compose file that is looked at")]
 
 
 @app.command()
@@ -58,19 +59,31 @@ def init(
 @app.command()
 def check(
     folder: Folder = Path(),
-    compose_file: ComposeFile = CHECKOUT / "compose.yaml",
+    compose_file: deploy_backup.ComposeFiles = None,
+    project: deploy_backup.Project = "",
+    parts: Annotated[
+        bool, typer.Option("--parts", help="only ask the parts that the settings name, from this very place")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Say what would keep a deployment from starting. Exit code 1 if anything would."""
+    """Say what keeps a deployment from starting, or is wrong with one that runs. Exit code 1 if anything is."""
     from portico.deploy.checks import examine
 
-    findings = list(examine(folder.resolve(), compose_file))
+    compose = deploy_backup.deployment(folder, compose_file, project)
+    findings = asyncio.run(_parts()) if parts else list(examine(compose))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         for finding in findings:
-            typer.echo(f"{'ok ' if finding.well else 'BAD'} {finding.what:13} {finding.detail}")
-    raise typer.Exit(0 if all(finding.well for finding in findings) else 1)
+            mark = "ok   " if finding.well else "later" if finding.later else "BAD  "
+            typer.echo(f"{mark} {finding.what:13} {finding.detail}")
+    raise typer.Exit(0 if all(finding.well or finding.later for finding in findings) else 1)
+
+
+async def _parts() -> list[Finding]:
+    from portico.deploy.parts import examine, read_ground
+
+    return [finding async for finding in examine(read_ground())]
 
 
 @app.command(hidden=True)

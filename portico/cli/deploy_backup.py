@@ -57,7 +57,7 @@ def backup(
     from portico.backup.sealed_stream import Lock
     from portico.deploy.backup import head_of, master_key, save_deployment
 
-    compose = _compose(folder, compose_file, project)
+    compose = deployment(folder, compose_file, project)
     chosen = chosen_passphrase(passphrase, passphrase_file, confirm=True)
     lock = Lock("passphrase", chosen) if chosen else Lock("master", master_key(compose.folder))
     head = head_of(compose, lock)
@@ -87,7 +87,7 @@ def restore(
     from portico.deploy.put_back import restore_deployment
     from portico.deploy.secrets import FOLDER
 
-    compose = _compose(folder, compose_file, project)
+    compose = deployment(folder, compose_file, project)
     readable(archive)
     lock, master = unlocking(
         home_master=compose.folder / FOLDER / MASTER_KEY,
@@ -148,7 +148,7 @@ def restored(made_at: MadeAt) -> None:
     mark_restored_server(url.get_secret_value(), open_keyring(home), made_at=made_at, now=time.time())
 
 
-def _compose(folder: Path, files: list[Path] | None, project: str) -> Compose:
+def deployment(folder: Path, files: list[Path] | None, project: str) -> Compose:
     from portico.deploy.compose import Compose
 
     chosen = tuple(path.resolve() for path in files or (CHECKOUT / "compose.yaml",))

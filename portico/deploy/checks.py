@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import platform
 import re
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from portico.deploy import secrets
+from portico.deploy.compose import Compose, ComposeFailed, try_run
 
 OLDEST_COMPOSE = (2, 24)
 MACHINES = ("x86_64", "amd64")
-TIMEOUT_S = 20
+DEFAULT_PORT = 443
+INNER_PORT = "8443"
+SHOWN = 300
 HOST = re.compile(
     r"(?=.{1,253}$)([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 )
@@ -24,28 +27,36 @@ HOST = re.compile(
 
 @dataclass(frozen=True)
 class Finding:
+    """One thing that was looked at. What is not well but may come `later` keeps nothing from starting."""
+
     what: str
     well: bool
     detail: str
+    later: bool = False
 
 
-def examine(folder: Path, compose_file: Path) -> Iterator[Finding]:
-    """Look at everything; nothing is changed."""
+def examine(compose: Compose) -> Iterator[Finding]:
+    """Look at everything; nothing is changed. What runs already is asked, too."""
     machine = platform.machine()
     yield Finding("machine", machine in MACHINES, f"{machine}; the images are for x86-64 Linux")
-    yield _secrets(folder)
-    values = read_env(folder / ".env")
-    host = values.get("PORTICO_SITE", "")
-    yield Finding(
-        "site",
-        bool(HOST.fullmatch(host)),
-        host
-        if HOST.fullmatch(host)
-        else f"PORTICO_SITE in {folder / '.env'} names no host: `portico deploy init`",
-    )
-    yield _compose()
-    yield _port(int(values.get("PORTICO_HTTPS_PORT") or 443), folder, compose_file)
-    yield _configuration(folder, compose_file)
+    yield _secrets(compose.folder)
+    yield _site(compose.folder)
+    plugin = _plugin(compose)
+    yield plugin
+    daemon = _daemon()
+    yield daemon
+    yield _port(compose)
+    if plugin.well:
+        yield _configuration(compose)
+    if plugin.well and daemon.well:
+        yield from _running(compose)
+
+
+def _site(folder: Path) -> Finding:
+    host = read_env(folder / ".env").get("PORTICO_SITE", "")
+    if HOST.fullmatch(host):
+        return Finding("site", True, host)
+    return Finding("site", False, f"PORTICO_SITE in {folder / '.env'} names no host: `portico deploy init`")
 
 
 def read_env(path: Path) -> dict[str, str]:
@@ -65,74 +76,81 @@ def _secrets(folder: Path) -> Finding:
     )
 
 
-def _compose() -> Finding:
-    said = _output("docker", "compose", "version", "--short")
-    if said is None:
+def _plugin(compose: Compose) -> Finding:
+    status, said = compose.try_run("version", "--short")
+    if status:
         return Finding(
             "compose", False, "`docker compose` is not there: install Docker with its compose plugin"
         )
     found = re.match(r"v?(\d+)\.(\d+)", said)
     new_enough = bool(found) and (int(found[1]), int(found[2])) >= OLDEST_COMPOSE  # type: ignore[index]
     needed = ".".join(map(str, OLDEST_COMPOSE))
+    return Finding("compose", new_enough, said if new_enough else f"{said} is too old: {needed} is needed")
+
+
+def _daemon() -> Finding:
+    status, said = try_run("docker", "version", "--format", "{{.Server.Version}}")
+    if status == 0 and said:
+        return Finding("docker", True, said)
     return Finding(
-        "compose", new_enough, f"{said}" if new_enough else f"{said} is too old: {needed} is needed"
+        "docker", False, "no Docker daemon answers: start it, or let this user reach it (group docker)"
     )
 
 
-def _port(port: int, folder: Path, compose_file: Path) -> Finding:
+def _port(compose: Compose) -> Finding:
     """Taken by this deployment itself is well."""
+    env = compose.folder / ".env"
+    given = read_env(env).get("PORTICO_HTTPS_PORT", "") or str(DEFAULT_PORT)
+    if not given.isdecimal() or not 0 < int(given) < 65536:
+        return Finding("port", False, f"PORTICO_HTTPS_PORT in {env} is no port: {given[:32]}")
+    address = read_env(env).get("PORTICO_BIND", "") or "0.0.0.0"
     try:
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("0.0.0.0", port))
+            probe.bind((address, int(given)))
     except PermissionError:
-        return Finding("port", True, f"{port} (Docker binds it)")
-    except OSError:
-        mine = _output(
-            "docker",
-            "compose",
-            "-f",
-            str(compose_file),
-            "--project-directory",
-            str(folder),
-            "port",
-            "caddy",
-            "443",
-        )
-        if mine and mine.endswith(f":{port}"):
-            return Finding("port", True, f"{port} is this deployment's")
-        return Finding(
-            "port", False, f"{port} is taken: free it, or set PORTICO_HTTPS_PORT in {folder / '.env'}"
-        )
-    return Finding("port", True, f"{port} is free")
+        return Finding("port", True, f"{given} (Docker binds it)")
+    except OSError as error:
+        status, mine = compose.try_run("port", "caddy", INNER_PORT)
+        if status == 0 and mine.endswith(f":{given}"):
+            return Finding("port", True, f"{given} is this deployment's")
+        if error.errno == errno.EADDRNOTAVAIL:
+            return Finding("port", False, f"PORTICO_BIND in {env} is no address of this machine: {address}")
+        return Finding("port", False, f"{given} is taken: free it, or set PORTICO_HTTPS_PORT in {env}")
+    return Finding("port", True, f"{given} is free")
 
 
-def _configuration(folder: Path, compose_file: Path) -> Finding:
-    command = (
-        "docker",
-        "compose",
-        "-f",
-        str(compose_file),
-        "--project-directory",
-        str(folder),
-        "config",
-        "--format",
-        "json",
-    )
-    said = _output(*command)
-    if said is None:
-        return Finding("compose.yaml", False, f"`{' '.join(command[:-2])} -q` says what is wrong")
-    return Finding("compose.yaml", True, f"{len(json.loads(said).get('services', {}))} services")
-
-
-def _output(*command: str) -> str | None:
-    program = shutil.which(command[0])
-    if program is None:
-        return None
+def _configuration(compose: Compose) -> Finding:
     try:
-        done = subprocess.run(
-            (program, *command[1:]), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+        return Finding("compose.yaml", True, f"{len(compose.facts().get('services', {}))} services")
+    except ComposeFailed as error:
+        return Finding("compose.yaml", False, error.message)
+
+
+def _running(compose: Compose) -> Iterator[Finding]:
+    """Containers that are not well, with their last words; and what a worker says of the parts that it uses."""
+    status, said = compose.try_run("ps", "-a", "--format", "json")
+    rows = [json.loads(line) for line in said.splitlines() if line.startswith("{")] if status == 0 else []
+    for row in rows:
+        if _ails(row):
+            yield Finding(
+                str(row["Service"]), False, f"{row.get('Status')}: {_last_line(compose, row['Service'])}"
+            )
+    if any(row["Service"] == "worker" and row.get("State") == "running" for row in rows):
+        _, told = compose.try_run("exec", "-T", "worker", "portico", "deploy", "check", "--parts", "--json")
+        try:
+            yield from (Finding(**one) for one in json.loads(told))
+        except (ValueError, TypeError):
+            yield Finding("parts", False, f"the worker cannot ask them: {told[-SHOWN:] or 'it says nothing'}")
+
+
+def _ails(row: dict[str, Any]) -> bool:
+    if row.get("State") in ("restarting", "dead") or row.get("Health") == "unhealthy":
+        return True
+    return row.get("State") == "exited" and row.get("ExitCode") not in (0, None)
+
+
+def _last_line(compose: Compose, service: str) -> str:
+    _, said = compose.try_run("logs", "--no-log-prefix", "--no-color", "--tail", "5", service)
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1][-SHOWN:] if lines else "it says nothing"

@@ -15,6 +15,7 @@ from typing import IO, Any
 from portico.errors import Misconfigured
 
 TIMEOUT_S = 300
+QUICK_S = 30
 SHOWN = 300
 
 
@@ -55,6 +56,13 @@ class Compose:
         if done.returncode:
             raise ComposeFailed(f"{_short(arguments)}: {_last_words(done.stderr)}")
         return done.stdout.strip()
+
+    def try_run(self, *arguments: str) -> tuple[int, str]:
+        """Exit status and output, whatever came of it."""
+        try:
+            return try_run(*self.command(*arguments))
+        except Misconfigured:
+            return 127, ""
 
     def services(self) -> list[str]:
         return self.run("config", "--services").split()
@@ -100,6 +108,25 @@ class Compose:
                     process.kill()
                     raise
             _check(process, arguments, said)
+
+
+def try_run(*command: str) -> tuple[int, str]:
+    """Exit status (127: no such program) and standard output."""
+    program = shutil.which(command[0])
+    if program is None:
+        return 127, ""
+    try:
+        done = subprocess.run(
+            (program, *command[1:]),
+            capture_output=True,
+            text=True,
+            timeout=QUICK_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 1, ""
+    return done.returncode, done.stdout.strip()
 
 
 def _check(process: subprocess.Popen[bytes], arguments: tuple[str, ...], said: IO[bytes]) -> None:

@@ -60,7 +60,7 @@ class BlobStore:
         return await self._run(lambda: self._ensure_bucket(retention_days + SPARE_DAYS))
 
     async def examine(self) -> None:
-        """Raises `Unavailable`, or `Misconfigured` where bucket, keys or an object lock that is asked for are missing."""
+        """Raises `Unavailable`, or `Misconfigured`: no bucket, wrong keys, no object lock where one is asked for."""
         await self._run(self._examine)
 
     async def put(self, content: bytes) -> BlobRef:
@@ -211,6 +211,8 @@ def _has_lock(client: Minio, bucket: str) -> bool:
         if error.code == "ObjectLockConfigurationNotFoundError":
             return False
         raise
+    except ValueError:  # the client cannot read a lock without a retention of its own
+        return True
     return True
 
 

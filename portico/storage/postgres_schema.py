@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+import psycopg
+
 from portico.errors import Misconfigured
 from portico.storage.connection import Connection
 from portico.storage.restored import MARKER
@@ -44,24 +46,47 @@ def bring_up_to_date(
     known = known_migrations() if migrations is None else migrations
     connection.execute(f"SELECT pg_advisory_lock({MIGRATIONS_LOCK})")
     try:
-        if not restoring and connection.execute(f"SELECT to_regclass('{MARKER}')").fetchone()[0]:
-            raise Misconfigured(
-                "the database is being put back from a backup, or that was broken off: give the same "
-                "`portico deploy restore` again"
-            )
+        if not restoring:
+            _refuse_unfinished(connection)
         connection.execute(_TABLE)
-        rows = connection.execute("SELECT version, checksum FROM schema_migrations").fetchall()
-        missing = still_to_apply(
-            {row["version"]: row["checksum"] for row in rows},
-            known,
-            us="this Portico",
-            mend="run the newer version, or put back a copy from before the upgrade",
-            made="this database",
-        )
-        for migration in missing:
-            apply(connection, migration, begin="BEGIN", spoken=in_postgres)
+        for migration in _missing(connection, known):
+            apply(connection, migration, begin="BEGIN", spoken=in_postgres, errors=(psycopg.Error,))
     finally:
         connection.execute(f"SELECT pg_advisory_unlock({MIGRATIONS_LOCK})")
+
+
+def look(connection: Connection) -> str:
+    """What schema the database has; nothing is changed. Raises as `bring_up_to_date` does."""
+    _refuse_unfinished(connection)
+    known = known_migrations()
+    if not _there(connection, "schema_migrations"):
+        return "empty; `portico deploy prepare` makes the tables"
+    missing = _missing(connection, known)
+    newest = known[-1].version
+    return f"{len(missing)} migrations to apply" if missing else f"schema {newest}"
+
+
+def _missing(connection: Connection, known: tuple[Migration, ...]) -> list[Migration]:
+    rows = connection.execute("SELECT version, checksum FROM schema_migrations").fetchall()
+    return still_to_apply(
+        {row["version"]: row["checksum"] for row in rows},
+        known,
+        us="this Portico",
+        mend="run the newer version, or put back a copy from before the upgrade",
+        made="this database",
+    )
+
+
+def _refuse_unfinished(connection: Connection) -> None:
+    if _there(connection, MARKER):
+        raise Misconfigured(
+            "the database is being put back from a backup, or that was broken off: give the same "
+            "`portico deploy restore` again"
+        )
+
+
+def _there(connection: Connection, table: str) -> bool:
+    return connection.execute(f"SELECT to_regclass('{table}')").fetchone()[0] is not None
 
 
 def in_postgres(statement: str) -> tuple[str, ...]:

@@ -102,9 +102,17 @@ def still_to_apply(
 
 
 def apply(
-    connection: Connection, migration: Migration, *, begin: str, spoken: Callable[[str], tuple[str, ...]]
+    connection: Connection,
+    migration: Migration,
+    *,
+    begin: str,
+    spoken: Callable[[str], tuple[str, ...]],
+    errors: tuple[type[Exception], ...] = (dbapi2.Error,),
 ) -> None:
-    """All of a migration or nothing. `spoken` puts a statement into the words of the database."""
+    """All of a migration and its record, or nothing. `spoken` puts a statement into the words of the database.
+
+    Raises `Misconfigured` where a statement fails: the tables are not what the record says, or there is no space.
+    """
     connection.execute(begin)
     try:
         for statement in statements(migration.sql):
@@ -115,6 +123,12 @@ def apply(
             (migration.version, migration.name, migration.checksum, time.time()),
         )
         connection.execute("COMMIT")
+    except errors as error:
+        told = str(error).strip().partition("\n")[0]
+        raise Misconfigured(
+            f"migration {migration.name} does not apply ({told}): the database is as it was before, and is not what "
+            "its record of migrations says, or has no space; mend that, or put back a backup"
+        ) from error
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

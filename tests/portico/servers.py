@@ -42,9 +42,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[int]:
+def s3_server(folder: Path, *, port: int = 0) -> Iterator[int]:
     """VersityGW on a folder; yields its port."""
-    port = free_port()
+    port = port or free_port()
     for name in ("data", "versions"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     command = (

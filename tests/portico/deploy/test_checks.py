@@ -11,16 +11,17 @@ import pytest
 
 from portico.deploy import secrets
 from portico.deploy.checks import Finding, examine
+from portico.deploy.compose import Compose
 
 COMPOSE = Path(__file__).resolve().parents[3] / "compose.yaml"
 
 
-def fake_docker(folder: Path, *, version: str) -> None:
+def fake_docker(folder: Path, *, version: str, daemon: str = "echo 28.2.2") -> None:
     """A `docker` that knows only what is asked of it here: the real one is not on every machine that runs tests."""
     program = folder / "docker"
     program.write_text(
         "#!/bin/sh\n"
-        f'case "$*" in *version*) echo {version} ;;\n'
+        f'case "$*" in *compose*version*) echo {version} ;; *version*) {daemon} ;; *" ps "*) cat {folder}/ps ;;\n'
         '*config*) echo \'{"services": {"a": 1}}\' ;;\n'
         "*) exit 1 ;; esac\n"
     )
@@ -43,11 +44,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def found(folder: Path, what: str) -> Finding:
-    return next(finding for finding in examine(folder, COMPOSE) if finding.what == what)
+    return next(finding for finding in examine(Compose(folder, (COMPOSE,))) if finding.what == what)
 
 
 def test_a_whole_deployment_is_well(folder: Path) -> None:
-    assert [finding for finding in examine(folder, COMPOSE) if not finding.well] == []
+    assert [finding for finding in examine(Compose(folder, (COMPOSE,))) if not finding.well] == []
 
 
 def test_a_weak_secret_is_told(folder: Path) -> None:
@@ -90,5 +91,53 @@ def test_another_architecture_is_told(folder: Path, monkeypatch: pytest.MonkeyPa
     assert not found(folder, "machine").well
 
 
+def test_a_daemon_that_does_not_answer_is_told(folder: Path, tmp_path: Path) -> None:
+    fake_docker(tmp_path / "bin", version="2.40.3", daemon="exit 1")
+    assert "no Docker daemon answers" in found(folder, "docker").detail
+
+
+@pytest.mark.parametrize("port", ["http", "0", "70000", "-1", "4 43"])
+def test_a_port_that_is_none_is_told(folder: Path, port: str) -> None:
+    (folder / ".env").write_text(f"PORTICO_SITE=x.example\nPORTICO_HTTPS_PORT={port}\n")
+    assert not found(folder, "port").well and "is no port" in found(folder, "port").detail
+
+
+def test_an_address_of_another_machine_is_told(folder: Path) -> None:
+    (folder / ".env").write_text(
+        "PORTICO_SITE=x.example\nPORTICO_HTTPS_PORT=18443\nPORTICO_BIND=203.0.113.7\n"
+    )
+    assert "no address of this machine" in found(folder, "port").detail
+
+
+def test_a_secret_that_is_no_text_is_told(folder: Path) -> None:
+    path = folder / "secrets" / "sandbox_key"
+    path.chmod(0o600)
+    path.write_bytes(b"\xff\xfe" * 20)
+    assert "sandbox_key" in found(folder, "secrets").detail
+
+
+def test_a_container_that_ended_is_told_with_its_last_words(folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {"Service": "prepare", "State": "exited", "ExitCode": 0, "Status": "Exited (0)"},
+        {"Service": "temporal", "State": "restarting", "ExitCode": 1, "Status": "Restarting (1)"},
+        {
+            "Service": "api",
+            "State": "running",
+            "Health": "unhealthy",
+            "ExitCode": 0,
+            "Status": "Up (unhealthy)",
+        },
+    ]
+    (tmp_path / "bin" / "ps").write_text("\n".join(json.dumps(row) for row in rows))
+    program = tmp_path / "bin" / "docker"
+    said = "*logs*) echo first; echo sql schema version is older; exit 0 ;;\n*config*"
+    program.write_text(program.read_text().replace("*config*", said, 1))
+    told = {
+        finding.what: finding.detail for finding in examine(Compose(folder, (COMPOSE,))) if not finding.well
+    }
+    assert told.keys() == {"temporal", "api"}
+    assert told["temporal"] == "Restarting (1): sql schema version is older"
+
+
 def test_findings_can_be_printed_as_json(folder: Path) -> None:
-    json.dumps([vars(finding) for finding in examine(folder, COMPOSE)])
+    json.dumps([vars(finding) for finding in examine(Compose(folder, (COMPOSE,)))])
