@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,8 +25,8 @@ class Applied:
     cluster: Cluster
     folder: Path
 
-    def render(self, version: str) -> None:
-        with values_file(merged(PLAIN, version=version)) as values:
+    def render(self, version: str, **more: Any) -> None:
+        with values_file(merged(PLAIN, version=version, **more)) as values:
             words = ("template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--values", str(values))
             (self.folder / "portico.yaml").write_text(self.cluster.helm(*words))
 
@@ -95,6 +96,15 @@ def test_another_version_is_rolled_out_and_waited_for(applied: Applied) -> None:
     applied.run("plan", "-detailed-exitcode", code=2)
     applied.run("apply", "-auto-approve")
     assert applied.version() == "1.0.1"
+    applied.run("plan", "-detailed-exitcode")
+
+
+def test_pods_that_never_get_ready_end_the_apply(applied: Applied) -> None:
+    applied.render("1.0.2", api={"nodeSelector": {"portico.dev/nowhere": "true"}})
+    said = applied.run("apply", "-auto-approve", code=1, rollout_timeout="10s")
+    assert "portico-api" in said
+    applied.render("1.0.2")
+    applied.run("apply", "-auto-approve")
     applied.run("plan", "-detailed-exitcode")
 
 

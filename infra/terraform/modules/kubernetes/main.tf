@@ -26,6 +26,7 @@ resource "kubectl_manifest" "namespace" {
   count = var.create_namespace ? 1 : 0
 
   apply_only = !var.destroy_data
+  wait       = true
   yaml_body = yamlencode({
     apiVersion = "v1"
     kind       = "Namespace"
@@ -45,6 +46,7 @@ resource "kubectl_manifest" "kept" {
   yaml_body          = each.value.text
   override_namespace = each.value.namespace
   apply_only         = !var.destroy_data
+  wait               = true
 
   depends_on = [kubectl_manifest.namespace]
 }
@@ -85,6 +87,23 @@ resource "kubectl_manifest" "part" {
   depends_on = [kubectl_manifest.job]
 }
 
+# The provider takes an update that no controller has looked at yet for one that is rolled out. So each Deployment is
+# looked at again, once all are on their way; this one deletes nothing.
+resource "kubectl_manifest" "settled" {
+  for_each = local.parts
+
+  yaml_body          = each.value.text
+  override_namespace = each.value.namespace
+  wait_for_rollout   = true
+  apply_only         = true
+
+  timeouts {
+    create = var.rollout_timeout
+  }
+
+  depends_on = [kubectl_manifest.part]
+}
+
 resource "kubectl_manifest" "after" {
   for_each = local.after
 
@@ -93,5 +112,5 @@ resource "kubectl_manifest" "after" {
   force_new          = true
   wait               = true
 
-  depends_on = [kubectl_manifest.part]
+  depends_on = [kubectl_manifest.settled]
 }
