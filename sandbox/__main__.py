@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 import os
 import secrets
 import shutil
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import uvicorn
@@ -46,6 +48,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="HOST[:PORT][=ADDRESS]",
         help="what sandboxes that ask for it may reach through the proxy; *.example.com too; repeat it for more",
     )
+    parser.add_argument("--json-lines", action="store_true", help="log one JSON object a line")
     return parser.parse_args(arguments)
 
 
@@ -65,6 +68,21 @@ def read_key(path: Path) -> str:
     if len(key) < 20:
         raise IsolationUnavailable(f"the key in {path} is too short: delete the file and a new one is made")
     return key
+
+
+class JsonLines(logging.Formatter):
+    """In the shape of the gateway's own lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "component": record.name,
+            "event": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
 
 
 class CutOff(logging.Filter):
@@ -101,18 +119,24 @@ def prepare(given: argparse.Namespace) -> tuple[Isolation, Settings]:
 
 
 def main(arguments: list[str]) -> int:
+    given = parse(arguments)
     try:
-        isolation, settings = prepare(parse(arguments))
+        isolation, settings = prepare(given)
     except (IsolationUnavailable, ImageFailed) as error:
         sys.stderr.write(f"sandbox: {error}\n")
         return 1
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        JsonLines() if given.json_lines else logging.Formatter("%(asctime)s %(name)s %(message)s")
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("uvicorn.error").addFilter(CutOff())
     uvicorn.run(
         make_app(isolation, settings),
         host=settings.host,
         port=settings.port,
         log_level="warning",
+        log_config=None,  # its lines go where ours go
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=3,

@@ -38,10 +38,12 @@ def up(
     """Start Portico and stay in front; Ctrl-C stops it."""
     from portico.embedded.stack import prepare
     from portico.home import Home
+    from portico.logs import configure_logs
     from portico.settings import load_settings
 
     home = Home.from_environment()
     settings = load_settings(home, config)
+    configure_logs(level="warning", json_lines=settings.log.json_lines)
     names = tuple(name.strip() for name in only.split(",") if name.strip())
     stack, lock = prepare(home, settings, only=names, report=_report, config=config, port=port)
     started = _go_behind(home.logs / "portico.log") if detach else _stay

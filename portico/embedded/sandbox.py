@@ -45,7 +45,8 @@ def command(context: Context) -> tuple[str, ...]:
         str(image_directory()),
     )
     service = (sys.executable, "-m", "sandbox", "--host", host, "--port", port)
-    return (*service, *where, "--runsc", str(RUNSC.path), "--warm", str(WARM))
+    lines = ("--json-lines",) if context.settings.log.json_lines else ()
+    return (*service, *where, "--runsc", str(RUNSC.path), "--warm", str(WARM), *lines)
 
 
 def image_directory() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -34,21 +35,31 @@ def row(stack: RunningStack, part: str) -> dict[str, object]:
     return next(one for one in parts if one["part"] == part)
 
 
+def metrics_of(url: str) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{url}/metrics", timeout=10) as answer:
+        content: str = answer.read().decode()
+        return content
+
+
 def test_runs_code_by_what_env_prints_and_comes_back_after_a_kill(make_stack: MakeStack) -> None:
     needs_runsc()
-    stack = make_stack(only=ONE_PART, sandbox=True)
+    stack = make_stack(only=ONE_PART, sandbox=True, settings="[log]\njson_lines = true\n")
     until(lambda: not unavailable(stack), timeout_s=START_S)
     door = sandbox_door(stack.settings, stack.home)
     options = {"api_url": door.url, "sandbox_url": door.url, "api_key": door.key}
     with Sandbox.create(**options) as sandbox:
         assert sandbox.run_code("6 * 7").text == "42"
+        assert 'portico_sandboxes{state="running"} 1\n' in metrics_of(door.url)
         stack.kill("sandbox")
         until(lambda: bool(unavailable(stack)), timeout_s=10)
-    stack.wait_ready("sandbox")
-    until(lambda: not unavailable(stack), timeout_s=10)
+        stack.wait_ready("sandbox")
+        until(lambda: not unavailable(stack), timeout_s=30)
     with Sandbox.create(**options) as sandbox:
         assert sandbox.run_code("6 * 7").text == "42"
     assert row(stack, "sandbox")["state"] == "ready"
+    lines = (stack.home.logs / "sandbox.log").read_text().splitlines()
+    assert all(json.loads(line)["event"] for line in lines if line)
 
 
 def test_says_why_no_code_can_run_and_does_not_keep_the_rest_waiting(
