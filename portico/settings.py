@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, get_origin
 
@@ -224,6 +225,9 @@ class Settings(Table):
     public_url: str = Field(
         "", description="URL under which platforms reach the edge; empty: they are polled"
     )
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="networks, as 172.20.0.0/16, whose X-Forwarded-For tells the client's address"
+    )
     insecure: bool = Field(False, description="allow an address other than loopback without TLS")
     durability: Literal["process", "power-loss"] = Field(
         "process", description="what an ack survives: any killed process, or a power cut as well"
@@ -247,6 +251,18 @@ class Settings(Table):
     temporal: TemporalSettings = TemporalSettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Written with a length, so that nobody trusts more than they can see. Raises `ValueError`."""
+        for network in value:
+            try:
+                if ip_network(network).prefixlen == 0:
+                    raise ValueError(f"{network} would trust everybody")
+            except ValueError as error:
+                raise ValueError(f"{error}; name networks such as 172.20.0.0/16 or 10.0.0.7/32") from None
+        return tuple(str(ip_network(network)) for network in value)
 
     @model_validator(mode="after")
     def _refuse_open_doors(self) -> Settings:
