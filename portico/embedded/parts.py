@@ -18,6 +18,7 @@ from portico.embedded.probes import first_field, grpc_true, http_ok
 from portico.errors import Misconfigured
 from portico.logs import logger
 from portico.settings import Settings
+from triton_models.server import LOADED
 
 GRPC_HEALTH = "/grpc.health.v1.Health/Check"
 TRITON_READY = "/inference.GRPCInferenceService/ModelReady"
@@ -96,7 +97,7 @@ async def _s3_ready(context: Context, _pid: int) -> bool:
 
 async def _triton_ready(context: Context, pid: int) -> bool:
     """The models that every turn needs: Triton as a whole stops being ready when any other fails to load."""
-    for model in triton.LOADED:
+    for model in LOADED:
         if not await grpc_true(context.address("triton"), TRITON_READY, first_field(model)):
             return False
     if not hide_argument(pid, context.credentials["triton_admin_key"]):
