@@ -168,7 +168,9 @@ async def test_a_worker_without_a_version_goes_on_as_ever_and_versions_can_be_sw
             assert await version(world, world.id_of(chat)) == ""
 
 
-@pytest.mark.parametrize("following", ["b2", ""], ids=["another version", "no version"])
+@pytest.mark.parametrize(
+    "following", ["b2", pytest.param("", marks=pytest.mark.long)], ids=["another version", "no version"]
+)
 async def test_what_a_version_without_workers_left_open_is_taken_over(world: World, following: str) -> None:
     """Its conversations and tool runs would wait for ever: the version that is promoted replays them."""
     chat, tool = world.new_chat(), world.new_chat()
@@ -205,25 +207,6 @@ async def test_a_version_that_no_worker_polls_for_is_not_promoted(world: World) 
             ("b1", "current", {"portico": 1})
         ]
         assert versions.current == "b1"
-
-
-CANNOT: tuple[tuple[dict[str, str], tuple[str, ...], str], ...] = (
-    ({}, (), "name the version: --build-id X, or temporal.build_id in the settings"),
-    ({}, ("--build-id", "b9", "--wait-workers", "0"), "no worker of version b9 polls portico;"),
-    ({}, ("--build-id", "b9", "--unversioned"), "--build-id and --unversioned exclude each other"),
-    ({"address": "127.0.0.1:9"}, ("--build-id", "b9"), "temporal is away: nobody answers at 127.0.0.1:9"),
-    ({"build_id": "a b"}, (), "PORTICO_TEMPORAL__BUILD_ID: temporal.build_id: String should match"),
-)
-
-
-async def test_a_command_that_cannot_promote_says_why_in_one_line(
-    inner_stack: RunningStack, world: World, tmp_path: Path
-) -> None:
-    with workers_of(world, inner_stack, tmp_path / "workers") as workers:
-        for settings, arguments, expected in CANNOT:
-            code, out, err = await workers.command("deploy", "promote", *arguments, **settings)
-            last = err.splitlines()[-1]
-            assert (code, out, last.startswith(f"portico: {expected}")) == (1, "", True), err
 
 
 async def tool_run_of(world: World) -> str:
