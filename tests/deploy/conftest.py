@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.deploy.deployment import Deployment, make, remove
+from tests.deploy.deployment import Deployment, found, make, remove
 from tests.deploy.machine import Docker, running_docker
 from tests.deploy.provide import provide_images
 
@@ -19,16 +21,15 @@ def docker() -> Iterator[Docker]:
 
 
 @pytest.fixture(scope="session")
-def images(docker: Docker) -> None:
-    """Every image that compose.yaml names."""
+def deployment(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """The compose deployment, started once for all tests; leave it running and ready.
+
+    `PORTICO_TEST_DEPLOYMENT` names the folder of one that is running and is to stay, for work on one test.
+    """
+    if running := os.environ.get("PORTICO_TEST_DEPLOYMENT"):
+        yield found(docker, Path(running))
+        return
     provide_images(docker)
-
-
-@pytest.fixture(scope="session")
-def deployment(
-    docker: Docker, images: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Deployment]:
-    """The compose deployment, started once for all tests; leave it running and ready."""
     remove(docker)
     made = make(docker, tmp_path_factory.mktemp("deployment"))
     try:

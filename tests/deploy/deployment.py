@@ -19,6 +19,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from portico.deploy.checks import read_env
 from tests.deploy.machine import Docker
 from tests.deploy.provide import TAG
 from tests.deploy.scripted_telegram import PORT as TELEGRAM_PORT
@@ -196,6 +197,11 @@ def make(docker: Docker, folder: Path, *, settings: str = SETTINGS) -> Deploymen
         toml.write(settings)
     (folder / "own.yaml").write_text(json.dumps(_own(folder)))
     return Deployment(docker, folder, port)
+
+
+def found(docker: Docker, folder: Path) -> Deployment:
+    """One that was made before."""
+    return Deployment(docker, folder, int(read_env(folder / ".env")["PORTICO_HTTPS_PORT"]))
 
 
 def _own(folder: Path) -> dict[str, Any]:
