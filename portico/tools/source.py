@@ -28,6 +28,8 @@ from portico.tools.services import Asked, Services
 
 LOOK_EVERY_S = 0.4
 LOAD_S = 10.0
+LOAD_PACKAGES_S = 60.0
+"""For files that bring packages along: large ones take long from a cold disk, while all else starts, too."""
 START_S = 8.0
 DESCRIBE_AT_ONCE = 3
 HIDDEN = "•••"
@@ -223,7 +225,9 @@ class FunctionSource:
             except ToolError as error:
                 return [_Described(file, python, problem=f"{file.path}: {error.message}") for file in files]
             try:
-                answers = await process.describe([str(file.path) for file in files], timeout_s=LOAD_S)
+                packages = any(file.outline.dependencies is not None for file in files)
+                limit = LOAD_PACKAGES_S if packages else LOAD_S
+                answers = await process.describe([str(file.path) for file in files], timeout_s=limit)
             except (ToolError, TimeoutError) as error:
                 why = error.message if isinstance(error, ToolError) else "it takes too long"
                 answers = {str(file.path): {"broken": f"{file.path}: {why}"} for file in files}
