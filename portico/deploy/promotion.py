@@ -22,9 +22,10 @@ from portico.deploy.versions import (
     Deployment,
     OpenRuns,
     answered,
+    builds_of,
     current_of,
 )
-from portico.errors import Misconfigured
+from portico.errors import Conflict, Misconfigured
 
 PAUSE_S = 0.5
 SETTLE_S = 5.0
@@ -83,7 +84,9 @@ class Promotion:
         self._taken: dict[str, float] = {}
 
     async def run(self) -> Promoted:
-        """Raises `Misconfigured` where no worker polls for the version, `Unavailable` while Temporal is away."""
+        """Raises `Misconfigured` where no worker polls for the version, `Conflict` where another one is promoted
+        meanwhile, `Unavailable` while Temporal is away.
+        """
         plan = self._plan
         before = current_of(await self._deployment.info())
         await self._await_workers()
@@ -91,7 +94,12 @@ class Promotion:
         promoted = Promoted(plan.build_id, before)
         ends = time.monotonic() + max(plan.wait_drained_s, SETTLE_S)
         while True:
-            builds = await self._deployment.old_builds(plan.build_id)
+            info = await self._deployment.info()
+            if current_of(info) != plan.build_id:
+                raise Conflict(
+                    f"{named(current_of(info))} was promoted meanwhile; {plan.name} is not current"
+                )
+            builds = [one for one in builds_of(info) if one != plan.build_id]
             promoted.told += await self._tell(builds)
             promoted.taken_over += await self._take_over(builds)
             promoted.left = {one: await self._deployment.open_runs(one) for one in builds}

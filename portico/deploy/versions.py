@@ -111,11 +111,6 @@ class Deployment:
                 raise
         return answer.worker_deployment_info
 
-    async def old_builds(self, current: str) -> list[str]:
-        """Every version but this one."""
-        builds = [one.deployment_version.build_id for one in (await self.info()).version_summaries]
-        return [build_id for build_id in builds if build_id != current]
-
     async def make_current(self, build_id: str) -> None:
         """For all task queues at once. Raises `RPCError` where the server refuses."""
         await self._client.workflow_service.set_worker_deployment_current_version(
@@ -250,6 +245,10 @@ def answered() -> Iterator[None]:
 
 def current_of(info: WorkerDeploymentInfo) -> str:
     return info.routing_config.current_deployment_version.build_id
+
+
+def builds_of(info: WorkerDeploymentInfo) -> list[str]:
+    return [one.deployment_version.build_id for one in info.version_summaries]
 
 
 def _so_many(count: int, what: str) -> str:
