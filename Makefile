@@ -21,6 +21,7 @@ test-long: check
 
 test-deploy:
 	@$(SETUP) check
+	@$(SETUP) browser
 	.venv/bin/python -m pytest tests/deploy -m deploy -s $(ARGS)
 
 check:

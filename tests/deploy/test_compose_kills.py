@@ -14,7 +14,7 @@ from tests.deploy.people import Chat
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(2400)]
 PARTS = ("api", "caddy", "opa", "postgres", "s3", "sandbox", "temporal", "temporal-ui", "triton", "worker")
-CHATS = count(9000)
+CHATS = count(int(time.time()) % 100_000 * 100)
 
 
 @pytest.mark.parametrize("service", PARTS)
