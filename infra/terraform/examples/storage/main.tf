@@ -27,6 +27,12 @@ variable "lock_days" {
   default     = 30
 }
 
+variable "expire_versions_days" {
+  description = "When older versions are gone for good; 0 where the server has no lifecycle rules."
+  type        = number
+  default     = 30
+}
+
 variable "lock_mode" {
   description = "GOVERNANCE or COMPLIANCE."
   type        = string
@@ -55,9 +61,10 @@ provider "aws" {
 module "storage" {
   source = "../../modules/storage"
 
-  lock_days    = var.lock_days
-  lock_mode    = var.lock_mode
-  destroy_data = var.destroy_data
+  lock_days            = var.lock_days
+  expire_versions_days = var.expire_versions_days == 0 ? null : var.expire_versions_days
+  lock_mode            = var.lock_mode
+  destroy_data         = var.destroy_data
 }
 
 output "buckets" {

@@ -16,9 +16,10 @@ locals {
 
   # Parsed first and filled in afterwards, as compose does it: a value stays the text that it is.
   unfilled = jsonencode(yamldecode(local.compose_text))
-  defaults = replace(local.unfilled, "/\\$\\{(\\w+):-([^}]*)\\}/", "$${lookup(given, \"$1\", \"$2\")}")
-  template = replace(local.defaults, "/\\$\\{(\\w+)(?::?\\?[^}]*)?\\}/", "$${given[\"$1\"]}")
-  compose  = jsondecode(replace(templatestring(local.template, { given = local.given }), "$$", "$"))
+  defaults = { for pair in distinct(regexall("\\$\\{(\\w+):-([^}]*)\\}", local.unfilled)) : pair[0] => pair[1]... }
+  filling  = merge({ for name, texts in local.defaults : name => texts[0] }, local.given)
+  template = replace(local.unfilled, "/\\$\\{(\\w+)(?::?[-?][^}]*)?\\}/", "$${filling[\"$1\"]}")
+  compose  = jsondecode(replace(templatestring(local.template, { filling = local.filling }), "$$", "$"))
 
   services = {
     for name, service in local.compose.services : name => service

@@ -20,6 +20,11 @@ resource "terraform_data" "compose" {
     }
 
     precondition {
+      condition     = alltrue([for texts in values(local.defaults) : length(texts) == 1])
+      error_message = "compose.yaml gives a variable several defaults: ${join(", ", [for name, texts in local.defaults : name if length(texts) > 1])}."
+    }
+
+    precondition {
       condition     = length(setsubtract(var.profiles, flatten([for service in values(local.compose.services) : try(service.profiles, [])]))) == 0
       error_message = "compose.yaml has no such profile: ${join(", ", var.profiles)}."
     }

@@ -25,6 +25,17 @@ variable "backups_bucket" {
   }
 }
 
+variable "expire_versions_days" {
+  description = "After how many days older versions of objects, and what Portico deleted, are gone for good. Null where the server has no lifecycle rules, as VersityGW: then they stay."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.expire_versions_days == null || try(var.expire_versions_days >= 1 && floor(var.expire_versions_days) == var.expire_versions_days, false)
+    error_message = "expire_versions_days is a whole number of days, 1 or more, or null."
+  }
+}
+
 variable "lock_days" {
   description = "How many days a backup cannot be deleted or overwritten."
   type        = number

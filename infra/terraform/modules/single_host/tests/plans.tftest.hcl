@@ -124,7 +124,7 @@ run "takes_a_profile_and_a_variable" {
   }
 
   assert {
-    condition     = output.parts["b"].image == "b:\"2\"" && output.parts["b"].environment == toset(["COST=5$", "EMPTY="])
+    condition     = output.parts["b"].image == "b:\"2\"" && output.parts["b"].environment == toset(["COST=5$", "EMPTY=", "QUOTED=a \"b\" \\c"])
     error_message = "Values stay the text that they are."
   }
 

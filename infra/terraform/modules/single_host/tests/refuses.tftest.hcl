@@ -133,3 +133,11 @@ run "refuses_services_that_wait_for_each_other" {
   }
   expect_failures = [terraform_data.compose]
 }
+
+run "refuses_a_variable_with_two_defaults" {
+  command = plan
+  variables {
+    compose_file = "tests/defaults.yaml"
+  }
+  expect_failures = [terraform_data.compose]
+}

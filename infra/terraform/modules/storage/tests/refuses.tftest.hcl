@@ -1,11 +1,21 @@
 mock_provider "aws" {}
 
-run "plans_two_buckets_of_which_one_is_locked" {
+run "plans_two_buckets_of_which_one_is_locked_by_default" {
   command = plan
 
   assert {
-    condition     = aws_s3_bucket.this["backups"].object_lock_enabled && !aws_s3_bucket.this["objects"].object_lock_enabled
-    error_message = "Only backups are locked."
+    condition     = alltrue([for bucket in values(aws_s3_bucket.this) : bucket.object_lock_enabled])
+    error_message = "Both can lock."
+  }
+
+  assert {
+    condition     = keys(aws_s3_bucket_object_lock_configuration.backups) == ["backups"]
+    error_message = "Only backups are locked by default."
+  }
+
+  assert {
+    condition     = aws_s3_bucket_lifecycle_configuration.objects[0].rule[0].noncurrent_version_expiration[0].noncurrent_days == 30
+    error_message = "What was deleted is gone after a while."
   }
 
   assert {
@@ -41,6 +51,26 @@ run "deletes_objects_when_told_so" {
     condition     = alltrue([for bucket in values(aws_s3_bucket.this) : bucket.force_destroy])
     error_message = "destroy_data reaches every bucket."
   }
+}
+
+run "makes_no_rule_where_the_server_has_none" {
+  command = plan
+  variables {
+    expire_versions_days = null
+  }
+
+  assert {
+    condition     = length(aws_s3_bucket_lifecycle_configuration.objects) == 0
+    error_message = "Some servers refuse lifecycle rules."
+  }
+}
+
+run "refuses_versions_that_go_at_once" {
+  command = plan
+  variables {
+    expire_versions_days = 0
+  }
+  expect_failures = [var.expire_versions_days]
 }
 
 run "refuses_a_bucket_name_with_capitals" {
