@@ -50,6 +50,8 @@ class WebhookDeps:
     intake: Intake
     limits: Limits
     metrics: Metrics
+    acknowledges: bool = True
+    """Whether this edge holds what it takes to tell a platform that a press of a button has arrived."""
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,18 @@ import time
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 import orjson
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
-from portico.contracts import ConversationRef, Envelope, InboundEvent
+from portico.contracts import BlobRef, ConversationRef, Envelope, InboundEvent
 from portico.crypto import Keyring
 from portico.errors import Misconfigured, Unavailable
 from portico.ids import conversation_id
 from portico.logs import logger
-from portico.storage.blobs import BlobStore
 from portico.telemetry import Traces
 
 log = logger("edge")
@@ -45,6 +45,12 @@ AWAY = {
 }
 
 
+class KeepsBodies(Protocol):
+    """Where bodies go that are too large for a signal."""
+
+    async def put(self, content: bytes) -> BlobRef: ...
+
+
 @dataclass(frozen=True)
 class Stored:
     """Where an event went, once Temporal has it."""
@@ -60,7 +66,7 @@ class Intake:
         self,
         temporal: Client,
         keyring: Keyring,
-        blobs: BlobStore,
+        blobs: KeepsBodies,
         *,
         signal_bytes: int,
         split_queues: bool = False,

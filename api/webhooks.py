@@ -82,7 +82,8 @@ async def _handle(channel: Channel, raw: RawRequest, account: Account, deps: Web
     for event in received.events:
         deps.limits.check_sender(f"{event.channel}:{event.account}:{event.chat}")
     await deps.intake.store_all(received.events)
-    _acknowledge(channel, received.events, account)
+    if deps.acknowledges:
+        _acknowledge(channel, received.events, account)
     end = "stored" if received.events else f"quiet_{received.quiet or 'empty'}"
     deps.metrics.events.labels(account.channel, end).inc(max(1, len(received.events)))
     return received.ack

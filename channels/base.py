@@ -72,6 +72,10 @@ class AccountSettings(Table):
         "local", description="shareable: what is said here may go to a cloud route, where policy allows it"
     )
 
+    def at_edge(self) -> dict[str, str]:
+        """What an edge needs that only verifies this account's webhooks, by key; no more than that."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Account:

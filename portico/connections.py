@@ -15,6 +15,19 @@ from pydantic import SecretStr
 from portico.errors import Misconfigured
 from portico.home import Home
 from portico.settings import Settings
+from portico.settings_servers import TemporalSettings
+
+
+@dataclass(frozen=True)
+class TemporalAccess:
+    """How an external Temporal is spoken to. Without `tls` it is one on a network of our own."""
+
+    tls: bool = False
+    ca: bytes | None = None
+    certificate: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
+    name: str | None = None
+    api_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,7 @@ class Connections:
     bucket: str
     object_lock: bool = False
     """The bucket is one from which nothing is deleted for good before its time."""
+    temporal_access: TemporalAccess = TemporalAccess()
 
 
 def connect_to(settings: Settings, home: Home) -> Connections:
@@ -49,6 +63,24 @@ def connect_to(settings: Settings, home: Home) -> Connections:
         s3_secret_key=settings.storage.secret_key or SecretStr(credentials.get("s3_secret_key", "")),
         bucket=settings.storage.bucket,
         object_lock=settings.storage.object_lock,
+        temporal_access=temporal_access(settings.temporal),
+    )
+
+
+def temporal_access(given: TemporalSettings) -> TemporalAccess:
+    """Raises `Misconfigured` where a file is missing."""
+    files = (given.tls_ca, given.tls_certificate, given.tls_key)
+    try:
+        ca, certificate, key = (path.read_bytes() if path else None for path in files)
+    except OSError as error:
+        raise Misconfigured(f"[temporal]: {error.filename} cannot be read ({error.strerror})") from None
+    return TemporalAccess(
+        tls=given.tls or bool(given.tls_name) or given.api_key is not None or any(files),
+        ca=ca,
+        certificate=certificate,
+        key=key,
+        name=given.tls_name or None,
+        api_key=given.api_key.get_secret_value() if given.api_key else "",
     )
 
 

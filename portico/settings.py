@@ -23,7 +23,8 @@ from pydantic import (
 from portico.errors import Misconfigured
 from portico.home import Home
 from portico.logs import logger
-from portico.settings_table import MIB, Secret, Table, Text
+from portico.settings_servers import DatabaseSettings, EdgeSettings, StorageSettings, TemporalSettings
+from portico.settings_table import MIB, Secret, Table
 from portico.settings_telemetry import TelemetrySettings
 from portico.settings_tools import McpSettings, ToolSettings
 
@@ -155,47 +156,6 @@ class PolicySettings(Table):
     )
 
 
-class StorageSettings(Table):
-    url: str = Field("", description="URL of an external S3 server; empty: the embedded one")
-    access_key: Text = Field("", description="access key of an external S3 server, or file:PATH")
-    secret_key: Secret | None = Field(None, description="secret key of an external S3 server")
-    bucket: str = Field("portico", description="bucket of the blobs", min_length=3)
-    object_lock: bool = Field(
-        False, description="the bucket is made with object lock, and one without it is refused"
-    )
-
-
-class DatabaseSettings(Table):
-    url: Secret | None = Field(
-        None, description="postgresql://… of an external database; empty: the encrypted file of this home"
-    )
-
-
-class TemporalSettings(Table):
-    queues: tuple[Literal["portico", "portico-inference", "portico-tools", "portico-delivery"], ...] = Field(
-        ("portico",), description="task queues that this worker polls"
-    )
-    split: bool = Field(
-        False,
-        description="new conversations use a queue for each kind of step, for workers that poll only one",
-    )
-    address: str = Field("", description="host:port of an external Temporal; empty: the embedded one")
-    ui: str = Field("", description="host:port of an external Temporal UI that is served below /temporal")
-    namespace: str = Field("default", description="namespace of the workflows")
-    retention_days: int = Field(30, description="how long ended runs can be read", ge=1)
-    deployment: str = Field(
-        "portico",
-        description="name that the workers of all versions share at Temporal",
-        pattern=r"^[A-Za-z0-9_-]{1,100}$",
-    )
-    build_id: str = Field(
-        "",
-        description="version of this worker; it gets work once `portico deploy promote` makes it current. "
-        "Empty: workers without versions",
-        pattern=r"^[A-Za-z0-9._+-]{0,100}$",
-    )
-
-
 class DeliverySettings(Table):
     on_unknown: Literal["repeat_marked", "hold"] = Field(
         "repeat_marked",
@@ -249,6 +209,7 @@ class Settings(Table):
     storage: StorageSettings = StorageSettings()
     database: DatabaseSettings = DatabaseSettings()
     temporal: TemporalSettings = TemporalSettings()
+    edge: EdgeSettings = EdgeSettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 

@@ -37,3 +37,6 @@ class HookSettings(AccountSettings):
         if value and not value.startswith(("https://", "http://")):
             raise ValueError("a URL that begins with https:// or http://")
         return value
+
+    def at_edge(self) -> dict[str, str]:
+        return {"secret": self.secret.get_secret_value()}

@@ -64,6 +64,9 @@ class TelegramSettings(AccountSettings):
     def _without_at(cls, value: str) -> str:
         return value.removeprefix("@")
 
+    def at_edge(self) -> dict[str, str]:
+        return {"token": f"{self.bot_id}:stays-with-the-core", "secret": self.webhook_secret}
+
     @property
     def bot_id(self) -> int:
         return int(self.token.get_secret_value().partition(":")[0])

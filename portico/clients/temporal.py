@@ -20,11 +20,11 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client, HeaderCodecBehavior
 from temporalio.converter import ExternalStorage, PayloadCodec
 from temporalio.runtime import Runtime
-from temporalio.service import GrpcCompression, KeepAliveConfig, RPCError, RPCStatusCode
+from temporalio.service import GrpcCompression, KeepAliveConfig, RPCError, RPCStatusCode, TLSConfig
 
 from portico.clients.payload_storage import payload_storage
 from portico.codec import EncryptionCodec, data_converter
-from portico.connections import Connections
+from portico.connections import Connections, TemporalAccess
 from portico.crypto import Keyring
 from portico.errors import Unavailable
 
@@ -63,11 +63,24 @@ async def connect(
             connect_timeout=timedelta(seconds=CONNECT_TIMEOUT_S),
             lazy=lazy,
             runtime=runtime,
+            tls=_tls(connections.temporal_access),
+            api_key=connections.temporal_access.api_key or None,
         )
     except RuntimeError as error:  # of the SDK's bridge
         raise Unavailable("temporal", f"nobody answers at {connections.temporal}") from error
     except (RPCError, OSError) as error:
         raise Unavailable("temporal", type(error).__name__) from error
+
+
+def _tls(access: TemporalAccess) -> TLSConfig | bool:
+    if not access.tls:
+        return False
+    return TLSConfig(
+        server_root_ca_cert=access.ca,
+        domain=access.name,
+        client_cert=access.certificate,
+        client_private_key=access.key,
+    )
 
 
 async def ensure_namespace(client: Client, retention_days: int) -> None:

@@ -47,7 +47,7 @@ from portico.serve.observe import watch
 from portico.serve.process import run, settle_memory
 from portico.serve.tools import WorkerTools
 from portico.serve.upkeep import identify_accounts, prune_for_ever, tell_understanding
-from portico.settings import TemporalSettings
+from portico.settings_servers import TemporalSettings
 from portico.storage import live_choice
 from portico.storage.artifacts import Artifacts
 from portico.storage.blobs import BlobStore

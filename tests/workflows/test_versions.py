@@ -18,7 +18,7 @@ from portico.deploy.promotion import Plan, Promoted, Promotion
 from portico.deploy.versions import Deployment
 from portico.errors import Misconfigured
 from portico.serve.worker import version_of
-from portico.settings import TemporalSettings
+from portico.settings_servers import TemporalSettings
 from tests.fakes.telegram import delay
 from tests.support import RunningStack
 from tests.workflows.harness import World, eventually, open_world

@@ -25,7 +25,8 @@ from portico.crypto import open_keyring
 from portico.deploy import secrets
 from portico.errors import Misconfigured
 from portico.home import Home
-from portico.settings import DatabaseSettings, Settings
+from portico.settings import Settings
+from portico.settings_servers import DatabaseSettings
 from portico.storage.blobs import BlobStore
 from portico.storage.database import Database
 from portico.storage.inbox import Inbox

@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 from portico.crypto import Keyring, open_keyring
 from portico.home import Home
-from portico.settings import DatabaseSettings, Settings
+from portico.settings import Settings
+from portico.settings_servers import DatabaseSettings
 from portico.storage.database import Database
 from tests.portico.storage.support import MASTER
 from tests.postgres import PostgresServer, running_postgres

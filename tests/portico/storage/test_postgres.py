@@ -20,7 +20,8 @@ from portico.contracts import ConversationRef
 from portico.crypto import Keyring, add_data_key, open_keyring
 from portico.errors import Misconfigured, Unavailable
 from portico.home import Home
-from portico.settings import DatabaseSettings, Settings
+from portico.settings import Settings
+from portico.settings_servers import DatabaseSettings
 from portico.storage.access import Access
 from portico.storage.database import Database
 from portico.storage.dead_letters import DeadLetter, DeadLetters
