@@ -1,13 +1,15 @@
 """Starts Triton in its container: the models into the volume, the closed doors, then the server in our place.
 
 `PORTICO_TRITON_SERVER` says whose server: `wheel`, or `official` in NVIDIA's image. The network has nobody but edge
-and worker, so it listens on all addresses.
+and worker, so it listens on all addresses. `start.py HOME` makes the models of that home and starts nothing, for who
+wants to know what Triton serves.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -23,9 +25,10 @@ OF_NVIDIA = ("CUDA_", "NVIDIA_")
 
 
 def main() -> None:
-    python = ROOT / "env" / "bin" / "python"
-    build = (python, "-m", "triton_models.build", "--home", HOME, "--cache", ROOT / "built")
-    subprocess.run(build, cwd=ROOT, check=True)
+    if sys.argv[1:]:
+        build(Path(sys.argv[1]))
+        return
+    build(HOME)
     language = HOME / "language-models"
     language.mkdir(exist_ok=True)
     official = os.environ.get("PORTICO_TRITON_SERVER") == "official"
@@ -33,6 +36,20 @@ def main() -> None:
     key = KEY.read_text().strip()
     flags = triton.flags((HOME / "models", language), DOORS, key=key, backends=backends, gpu=official)
     os.execve(server, (str(server), *flags), _variables(official=official))
+
+
+def build(home: Path) -> None:
+    """What the image brings, by links; a head for intents of one's own is made beside, where it can be written."""
+    cache = home / "cache"
+    cache.mkdir(exist_ok=True)
+    for link in [path for path in cache.iterdir() if path.is_symlink()]:
+        link.unlink()  # of an image before this one
+    for shipped in (ROOT / "built").iterdir():
+        if not (cache / shipped.name).exists():
+            (cache / shipped.name).symlink_to(shipped)
+    python = ROOT / "env" / "bin" / "python"
+    command = (python, "-m", "triton_models.build", "--home", home, "--cache", cache)
+    subprocess.run(command, cwd=ROOT, check=True)
 
 
 def _of_the_wheel() -> tuple[Path, Path]:

@@ -64,7 +64,7 @@ spec:
         - name: models
           image: {{ include "portico.imageOf" (list $root $run "triton") }}
           imagePullPolicy: {{ $values.image.pullPolicy }}
-          command: [/opt/portico/env/bin/python, -m, triton_models.build, --home, /models, --cache, /opt/portico/built]
+          command: [python3, /opt/portico/start.py, /models]
           resources: {requests: {cpu: 250m, memory: 256Mi}, limits: {memory: 1Gi}}
           securityContext: {{- include "portico.containerSecurity" $root | nindent 12 }}
           volumeMounts:
