@@ -21,7 +21,7 @@ START_TIMEOUT_S = 300
 class PrivateStack:
     """`portico up --detach` in a home below the temporary directory."""
 
-    def __init__(self, bot_url: str) -> None:
+    def __init__(self, bot_url: str, *, more: str = "") -> None:
         self.home = Path(tempfile.mkdtemp(prefix="portico-bench-"))
         self._settings = f"""
 port = 0
@@ -41,7 +41,7 @@ admit = "anyone"
 receive = "webhook"
 rate_per_s = 0
 rate_per_chat_per_s = 0
-"""
+{more}"""
 
     async def start(self) -> float:
         """Seconds until every part was ready."""

@@ -51,19 +51,19 @@ def image_names() -> dict[str, str]:
 
 def _others(docker: Docker) -> None:
     names = image_names()
-    _image(docker, "postgres.Dockerfile", names["postgres"], {})
+    provide_image(docker, "postgres.Dockerfile", names["postgres"], {})
     temporal = {name: program(name) for name in ("temporal-server", "temporal-sql-tool")}
     for tag in (names["temporal"], names["temporal-schema"]):
-        _image(docker, "program.Dockerfile", tag, temporal)
-    _image(docker, "program.Dockerfile", names["s3"], {"versitygw": VERSITYGW.path})
+        provide_image(docker, "program.Dockerfile", tag, temporal)
+    provide_image(docker, "program.Dockerfile", names["s3"], {"versitygw": VERSITYGW.path})
     for service, file, path in (
         ("opa", "opa", OPA.path),
         ("caddy", "caddy", program("caddy")),
         ("temporal-ui", "ui", program("ui-server")),
     ):
         name = "ui-server" if file == "ui" else file
-        _image(docker, "program.Dockerfile", f"portico-test-{name}", {name: path})
-        _image(docker, f"{file}.Dockerfile", names[service], {})
+        provide_image(docker, "program.Dockerfile", f"portico-test-{name}", {name: path})
+        provide_image(docker, f"{file}.Dockerfile", names[service], {})
 
 
 def _base(docker: Docker) -> None:
@@ -93,7 +93,8 @@ def _bootstrap(archive: Path) -> None:
         making.rename(archive)
 
 
-def _image(docker: Docker, file: str, tag: str, programs: dict[str, Path]) -> None:
+def provide_image(docker: Docker, file: str, tag: str, programs: dict[str, Path]) -> None:
+    """An image of somebody else's programs, from a file below `images/`."""
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
         (context / "programs").mkdir()
