@@ -17,7 +17,8 @@ SECRET = "benchmark-secret"
 class BotApi:
     """Records when `sendMessage` of a chat arrived. Runs in the load generator's own loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._host, self._port = host, port
         self.received = 0
         self._waiting: dict[str, asyncio.Future[float]] = {}
         self._ids = itertools.count(1)
@@ -27,7 +28,7 @@ class BotApi:
         app.router.add_post("/bot{token}/{method}", self._call)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, self._host, self._port)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         return self

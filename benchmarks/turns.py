@@ -38,11 +38,13 @@ async def alone(platform: Platform, floor: FloorLoad, figures: Figures, *, turns
 
 async def at_once(platform: Platform, floor: FloorLoad, figures: Figures, *, seconds: float) -> None:
     """20 chats, then 200, against the floor's 20."""
-    floor_rate, _, _ = await _rate(lambda chat: floor.turn(f"floor-{chat}"), chats=20, seconds=seconds)
-    rate, _, _ = await _rate(lambda chat: platform.turn(chat, TEXT), chats=20, seconds=seconds)
+    floor_rate, _, _ = await turns_per_s(lambda chat: floor.turn(f"floor-{chat}"), chats=20, seconds=seconds)
+    rate, _, _ = await turns_per_s(lambda chat: platform.turn(chat, TEXT), chats=20, seconds=seconds)
     figures.add("twenty_per_s", rate)
     figures.add("twenty_ratio", rate / floor_rate)
-    many, times, lost = await _rate(lambda chat: platform.turn(chat, TEXT), chats=200, seconds=seconds * 2)
+    many, times, lost = await turns_per_s(
+        lambda chat: platform.turn(chat, TEXT), chats=200, seconds=seconds * 2
+    )
     figures.add("two_hundred_ratio", many / rate)
     figures.add("two_hundred_lost", lost)
     figures.add("two_hundred_p99_ms", percentile_ms(times, 0.99))
@@ -74,7 +76,7 @@ async def age(platform: Platform, figures: Figures, *, chat: int, turns: int = O
     return times
 
 
-async def _rate(
+async def turns_per_s(
     turn: Callable[[int], Awaitable[float]], *, chats: int, seconds: float
 ) -> tuple[float, list[float], int]:
     """Turns a second, their times, and how many never ended."""

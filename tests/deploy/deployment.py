@@ -30,7 +30,7 @@ from tests.support import CHECKOUT
 PROJECT = "portico-test"
 SITE = "portico.test"
 WEBHOOK_SECRET = "secret-of-the-scripted-webhook"
-ANSWER_WITHIN_S = 60
+ANSWER_WITHIN_S = 120
 SETTINGS = f"""
 [limits]
 messages_per_minute = 0
@@ -82,12 +82,14 @@ class Deployment:
         return (self.folder / "secrets" / "owner_key").read_text().strip()
 
     def context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cadata=self.root())
+
+    def root(self) -> str:
         """Caddy is known by the root that it made for itself."""
         if not self._root:
-            self._root = self.compose(
-                "exec", "-T", "caddy", "cat", "/data/caddy/pki/authorities/local/root.crt"
-            )
-        return ssl.create_default_context(cadata=self._root)
+            path = "/data/caddy/pki/authorities/local/root.crt"
+            self._root = self.compose("exec", "-T", "caddy", "cat", path)
+        return self._root
 
     def forget_root(self) -> None:
         """After its volume was deleted."""
@@ -155,11 +157,22 @@ class Deployment:
         except httpx2.HTTPError:
             return 0
 
-    def seen(self, chat: int) -> list[str]:
-        """What the scripted server was sent for this chat."""
+    def seen(self) -> dict[int, list[str]]:
+        """What the scripted server was sent, by chat."""
         address = self.address("telegram", "outside")
         answer = httpx2.get(f"http://{address}:{TELEGRAM_PORT}/seen", trust_env=False)
-        return [one["text"] for one in answer.json() if one["chat"] == str(chat)]
+        found: dict[int, list[str]] = {}
+        for one in answer.json():
+            found.setdefault(int(one["chat"]), []).append(one["text"])
+        return found
+
+    def told(self, chat: int, *, within_s: float = ANSWER_WITHIN_S) -> list[str]:
+        """The same for one chat, once there is something."""
+        ends = time.monotonic() + within_s
+        while not (texts := self.seen().get(chat)):
+            assert time.monotonic() < ends, f"nothing for chat {chat}\n{self.state()}"
+            time.sleep(0.2)
+        return texts
 
     # --- containers ----------------------------------------------------------------------------------
 

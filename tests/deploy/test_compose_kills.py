@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import time
-from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.deploy.deployment import SNI, Deployment
-from tests.deploy.people import Chat
+from tests.deploy.people import Crowd
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(2400)]
 PARTS = ("api", "caddy", "opa", "postgres", "s3", "sandbox", "temporal", "temporal-ui", "triton", "worker")
-CHATS = count(int(time.time()) % 100_000 * 100)
 
 
 @pytest.mark.parametrize("service", PARTS)
 def test_a_killed_container_loses_nothing(deployment: Deployment, service: str) -> None:
-    chat = Chat(deployment, next(CHATS))
-    with chat.talking():
-        chat.wait_for_sent(3)
+    crowd = Crowd(deployment)
+    with crowd.talking():
+        crowd.wait_for_sent(3)
         deployment.kill(deployment.containers(service)[0])
-        chat.wait_for_sent(chat.sent + 5)
-    chat.prove_all_answered()
+        crowd.wait_for_sent(crowd.sent + 5)
+    crowd.prove_each_answered_once()
 
 
 def test_a_repeated_message_is_one_turn_after_a_kill(deployment: Deployment) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from portico.deploy.checks import read_env
 from tests.deploy.deployment import Deployment
-from tests.deploy.people import Chat
+from tests.deploy.people import Crowd
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(2400)]
 FOLDER = "/opt/portico/portico/storage/migrations"
@@ -54,14 +54,13 @@ def upgrade(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_messages_flow_through_an_upgrade(deployment: Deployment, upgrade: Upgrade) -> None:
     told = deployment.lines()
-    chats = [Chat(deployment, 6000 + 10 * upgrade.migration + number) for number in range(2)]
-    with chats[0].talking(), chats[1].talking():
-        chats[0].wait_for_sent(3)
+    crowd = Crowd(deployment)
+    with crowd.talking():
+        crowd.wait_for_sent(3)
         _choose(deployment.folder / ".env", upgrade.after)
         deployment.up()
-        chats[0].wait_for_sent(chats[0].sent + 3)
-    for chat in chats:
-        chat.prove_all_answered()
+        crowd.wait_for_sent(crowd.sent + 3)
+    crowd.prove_each_answered_once()
     assert upgrade.migration in applied(deployment)
     for service in ("api", "worker"):
         image = deployment.docker.run("inspect", "-f", "{{.Config.Image}}", deployment.containers(service)[0])
