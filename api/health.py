@@ -12,10 +12,12 @@ from temporalio.service import RPCError
 from api.backlog import backlogs
 from api.deps import App, AppDeps, Webhooks, app_deps, http_principal, owner
 from portico.clients.understand_cache import read_counts
-from portico.errors import Unavailable
+from portico.errors import Refused, Unavailable
+from portico.settings import Settings
 
 router = APIRouter(tags=["health"])
 metrics_router = APIRouter(tags=["health"])
+webhook_metrics_router = APIRouter(tags=["health"])
 
 READY_TIMEOUT_S = 2.0
 
@@ -51,15 +53,26 @@ async def _models(deps: AppDeps | None) -> dict[str, dict[str, int]]:
     return {"models": {"ok": len(states) - failing, "failing": failing}} if used else {}
 
 
+def shows_metrics_token(request: Request, settings: Settings) -> bool:
+    token = settings.telemetry.metrics_token
+    scheme, _, shown = request.headers.get("authorization", "").partition(" ")
+    if token is None or scheme.lower() != "bearer":
+        return False
+    return hmac.compare_digest(token.get_secret_value().encode(), shown.strip().encode())
+
+
 async def may_read_metrics(request: Request, deps: App) -> None:
     """The token of the settings, which opens nothing else, or an owner's key. Raises `Refused`, `Forbidden`."""
-    token = deps.settings.telemetry.metrics_token
-    scheme, _, shown = request.headers.get("authorization", "").partition(" ")
-    if token is not None and scheme.lower() == "bearer":
-        wanted = token.get_secret_value().encode()
-        if hmac.compare_digest(wanted, shown.strip().encode()):
-            return
-    await owner(await http_principal(request))
+    if not shows_metrics_token(request, deps.settings):
+        await owner(await http_principal(request))
+
+
+@webhook_metrics_router.get("/metrics", response_class=Response)
+async def webhook_metrics(request: Request, deps: Webhooks) -> Response:
+    """Of an edge that has webhooks and nothing else, and knows nobody: for the token alone."""
+    if not shows_metrics_token(request, deps.settings):
+        raise Refused("no valid token")
+    return Response(deps.metrics.exposition(), media_type="text/plain; version=0.0.4")
 
 
 @metrics_router.get("/metrics", response_class=Response, dependencies=[Depends(may_read_metrics)])

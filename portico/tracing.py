@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ SEND_EVERY_MS = 1_000
 WAITING_SPANS = 4_096
 """More than that wait for a collector that does not answer: the oldest stay, new ones are not kept."""
 EXPORT_TIMEOUT_S = 3.0
+CLOSE_WITHIN_S = 2.0
 TELL_AGAIN_S = 60.0
 
 log = logger("traces")
@@ -94,7 +96,10 @@ class OtlpTraces(Traces):
         _end(begun, Span({"turn": turn, **facts}), end_ns=end_ns)
 
     def close(self) -> None:
-        self._provider.shutdown()
+        """What a collector has not taken by then is lost: it may hang, and a process has to end."""
+        ending = threading.Thread(target=self._provider.shutdown, name="traces.close", daemon=True)
+        ending.start()
+        ending.join(CLOSE_WITHIN_S)
 
     def _begin(self, name: str, turn: str, *, given_id: int, start_ns: int | None) -> trace.Span:
         number = trace_id(turn)

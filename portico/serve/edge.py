@@ -36,6 +36,7 @@ from portico.serve.api import server_config
 from portico.serve.process import run, settle_memory
 from portico.settings import Settings, load_settings
 from portico.settings_servers import EdgeSettings
+from portico.telemetry import start_traces
 from portico.version import portico_version
 
 LARGEST_SIGNAL_BYTES = 512 * 1024
@@ -62,6 +63,7 @@ async def make_webhooks(settings: Settings) -> FastAPI:
             NoObjects(),
             signal_bytes=LARGEST_SIGNAL_BYTES,
             split_queues=settings.temporal.split,
+            traces=start_traces(settings, part="edge"),
         ),
         limits=Limits(
             failed_per_minute=settings.limits.failed_verifications_per_minute,
@@ -72,7 +74,7 @@ async def make_webhooks(settings: Settings) -> FastAPI:
     )
     app = FastAPI(title="Portico", version=portico_version(), docs_url=None, redoc_url=None, openapi_url=None)
     app.state.webhooks, app.state.deps = deps, None
-    for router in (webhooks.router, health.router):
+    for router in (webhooks.router, health.router, health.webhook_metrics_router):
         app.include_router(router)
     add_error_handlers(app)
     app.add_middleware(SecurityHeaders)
@@ -142,7 +144,13 @@ def _decoded(text: str, key: str) -> bytes:
 
 async def serve() -> None:
     """Run until SIGTERM or SIGINT."""
-    settings = read_edge_settings(Home.from_environment())
+    home = Home.from_environment()
+    if not home.settings.exists():
+        raise Misconfigured(
+            f"{home.settings} is missing; PORTICO_HOME is a folder made by `portico deploy edge`"
+        )
+    os.chdir(home.root)  # paths in its settings are relative to it: the folder is carried from host to host
+    settings = read_edge_settings(home)
     configure_logs(level=settings.log.level, json_lines=settings.log.json_lines)
     app = await make_webhooks(settings)
     config = server_config(app, settings)

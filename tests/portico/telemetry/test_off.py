@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 import uuid
 
 import pytest
@@ -68,6 +69,20 @@ def test_a_collector_inside_or_not_there_yet_is_no_reason_not_to_start() -> None
         traces = telemetry.start_traces(settings(otlp_endpoint=endpoint), part="worker")
         assert isinstance(traces, tracing.OtlpTraces)
         traces.close()
+
+
+def test_a_collector_that_hangs_does_not_keep_a_process_from_ending() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(64)
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        traces = telemetry.start_traces(settings(otlp_endpoint=endpoint), part="worker")
+        for _ in range(tracing.WAITING_SPANS + 100):
+            with traces.span("step", TURN):
+                pass
+        started = time.monotonic()
+        traces.close()
+        assert time.monotonic() - started < tracing.CLOSE_WITHIN_S + 1
 
 
 def test_a_taken_metrics_address_is_said_in_one_line() -> None:
