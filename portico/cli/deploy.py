@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portico.cli import deploy_backup
+from portico.cli import deploy_backup, deploy_edge
 from portico.cli.versions import promote, versions
 from portico.errors import Misconfigured
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="run Portico on a server")
 app.command()(deploy_backup.backup)
 app.command()(deploy_backup.restore)
+app.command()(deploy_edge.edge)
 app.command(hidden=True)(deploy_backup.objects)
 app.command(hidden=True)(deploy_backup.restored)
 app.command()(versions)

@@ -11,14 +11,22 @@ Wait = Annotated[
     float,
     typer.Option("--wait", min=0, help="seconds to wait for database, S3 and Temporal before giving up"),
 ]
+Only = Annotated[str, typer.Option("--only", help="of the api: webhooks, for a host that faces the Internet")]
 
 
-def serve(part: Part, wait: Wait = 30) -> None:
+def serve(part: Part, wait: Wait = 30, only: Only = "") -> None:
     """Run one part in front until SIGTERM; addresses of the others come from the settings.
 
     Each of them is asked first: what is wrong is one line, and nothing starts half.
     """
-    if part == "api":
+    if only and (part, only) != ("api", "webhooks"):
+        typer.echo(f"portico: --only {only} is not known; there is `serve api --only webhooks`", err=True)
+        raise typer.Exit(2)
+    if only:
+        from portico.serve import edge
+
+        edge.main()
+    elif part == "api":
         _look_first(wait, edge=True)
         from portico.serve import api
 

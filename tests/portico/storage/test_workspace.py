@@ -171,9 +171,9 @@ async def test_content_lies_encrypted_and_old_content_goes(
 
 
 def _stored(connections: Connections) -> list[bytes]:
-    from portico.storage.blobs import _make_client
+    from portico.storage.blobs import make_client
 
-    client = _make_client(connections)
+    client = make_client(connections)
     found = client.list_objects(connections.bucket, recursive=True)
     return [client.get_object(connections.bucket, str(one.object_name)).read() for one in found]
 

@@ -1,0 +1,92 @@
+"""What an edge for webhooks alone is given, and what stays: `portico deploy edge` on the core writes both folders."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+from channels.base import Account
+from channels.registry import Accounts, descriptor
+from portico.crypto import Keyring, seal_public_key, write_private
+from portico.deploy.certificates import Authority
+from portico.errors import Misconfigured
+from portico.settings import Settings
+
+NAME = "edge"
+
+
+def write_edge(
+    folder: Path, *, settings: Settings, keyring: Keyring, accounts: Accounts, gate: str
+) -> list[Path]:
+    """The edge's whole home: settings, secrets that verify, a certificate. What was written.
+
+    `gate` is the host:port under which the edge reaches the gate before Temporal. Raises `Misconfigured`.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise Misconfigured(f"{folder} is not empty; name a new folder")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    verified = [account for account in accounts if descriptor(account.channel).webhook]
+    if not verified:
+        raise Misconfigured("no channel with a webhook is configured: an edge would have nothing to receive")
+    secrets = {"id_key": base64.b64encode(keyring.current("id").secret).decode()}
+    tables = [_settings(settings, keyring, gate)]
+    for account in verified:
+        tables.append(_account(account, secrets))
+    files = {folder / "secrets" / key: value.encode() for key, value in secrets.items()}
+    files[folder / "portico.toml"] = "\n".join(tables).encode()
+    for path, content in files.items():
+        write_private(path, content)
+    return sorted(files)
+
+
+def write_passport(folder: Path, authority: Authority, *, name: str = NAME) -> list[Path]:
+    """The certificate with which this edge knocks at the gate. Given again: a new one."""
+    pair = authority.client(name)
+    files = {"gate-ca.crt": authority.certificate, "edge.crt": pair.certificate, "edge.key": pair.key}
+    for file, content in files.items():
+        write_private(folder / "secrets" / file, content)
+    return [folder / "secrets" / file for file in files]
+
+
+def write_gate(folder: Path, *, host: str) -> Authority:
+    """The authority and the gate's own certificate; the folder stays with the core."""
+    authority = Authority(folder)
+    pair = authority.server([host, "localhost", "127.0.0.1"])
+    write_private(folder / "gate.crt", pair.certificate)
+    write_private(folder / "gate.key", pair.key)
+    return authority
+
+
+def _settings(settings: Settings, keyring: Keyring, gate: str) -> str:
+    key_id, public = seal_public_key(keyring)
+    split = f"split = {json.dumps(settings.temporal.split)}\n" if settings.temporal.split else ""
+    return f"""# An edge for webhooks alone: `portico serve api --only webhooks` with PORTICO_HOME set to this folder.
+# It opens nothing that is stored. Paths are relative to this folder. Another host than this one needs [tls].
+host = "127.0.0.1"
+port = 8080
+
+[temporal]
+address = {json.dumps(gate)}
+namespace = {json.dumps(settings.temporal.namespace)}
+tls_ca = "secrets/gate-ca.crt"
+tls_certificate = "secrets/edge.crt"
+tls_key = "secrets/edge.key"
+{split}
+[edge]
+seal_key_id = {json.dumps(key_id)}
+seal_key = {json.dumps(base64.b64encode(public).decode())}
+id_key = "file:secrets/id_key"
+"""
+
+
+def _account(account: Account, secrets: dict[str, str]) -> str:
+    """Secrets go into files of their own; what else an account needs to be read is no secret."""
+    lines = [f"[channels.{account.channel}.{account.name}]"]
+    for key, value in account.settings.at_edge().items():
+        if key == "secret":
+            file = f"{account.channel}-{account.name}"
+            secrets[file] = value
+            value = f"file:secrets/{file}"
+        lines.append(f"{key} = {json.dumps(value)}")
+    return "\n".join(lines) + "\n"
