@@ -27,12 +27,12 @@ class Crowd:
         self._deployment = deployment
         self._telegram = FakeTelegram()  # never started: it only writes updates
         self._stop = threading.Event()
-        self._chats: list[int] = []
+        self.chats: list[int] = []
         self.longest_wait_s = 0.0
 
     @property
     def sent(self) -> int:
-        return len(self._chats)
+        return len(self.chats)
 
     @contextmanager
     def talking(self) -> Iterator[None]:
@@ -56,12 +56,12 @@ class Crowd:
         ends = time.monotonic() + ANSWERED_WITHIN_S
         while True:
             seen = self._deployment.seen()
-            left = [chat for chat in self._chats if not seen.get(chat)]
+            left = [chat for chat in self.chats if not seen.get(chat)]
             if not left:
                 break
             assert time.monotonic() < ends, f"{len(left)} of {self.sent} lost\n{self._deployment.state()}"
             time.sleep(0.5)
-        for chat in self._chats:
+        for chat in self.chats:
             unmarked = [text for text in seen[chat] if not text.startswith(MARK)]
             assert len(unmarked) <= 1, seen[chat]
             assert len(seen[chat]) <= 2, seen[chat]
@@ -74,5 +74,5 @@ class Crowd:
             while self._deployment.webhook(update) != 200:
                 time.sleep(0.2)
             self.longest_wait_s = max(self.longest_wait_s, time.monotonic() - began)
-            self._chats.append(chat)
+            self.chats.append(chat)
             time.sleep(PAUSE_S)
