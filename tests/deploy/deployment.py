@@ -30,7 +30,7 @@ from tests.support import CHECKOUT
 PROJECT = "portico-test"
 SITE = "portico.test"
 WEBHOOK_SECRET = "secret-of-the-scripted-webhook"
-ANSWER_WITHIN_S = 120
+ANSWER_WITHIN_S = 300
 SETTINGS = f"""
 [limits]
 messages_per_minute = 0
