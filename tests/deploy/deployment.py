@@ -135,7 +135,7 @@ class Deployment:
         pytest.fail(f"no answer to {text!r}\n{self.state()}")
 
     def lines(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.call("GET", "/v1/conversations/main/messages?limit=1000")
+        found: list[dict[str, Any]] = self.call("GET", "/v1/conversations/main/messages?limit=200")
         return found
 
     def state(self) -> str:

@@ -63,9 +63,8 @@ def test_down_and_up_keep_every_message(deployment: Deployment) -> None:
 def test_nothing_readable_lies_in_the_volumes(deployment: Deployment) -> None:
     word = "heronstandsinthereeds"
     deployment.answer(f"{word} hello", message="marked")
-    deployment.compose(
-        "exec", "-T", "postgres", "psql", "-h", "127.0.0.1", "-U", "postgres", "-c", "CHECKPOINT"
-    )
+    write_out = "PGPASSWORD=$(cat /run/secrets/postgres_password) psql -h 127.0.0.1 -U postgres -c CHECKPOINT"
+    deployment.compose("exec", "-T", "postgres", "sh", "-c", write_out)
     root = Path(deployment.docker.run("info", "--format", "{{.DockerRootDir}}")) / "volumes"
     command = ("grep", "-rlE", word, str(root))
     assert subprocess.run(command, capture_output=True, text=True, check=False).stdout == ""
