@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -241,8 +241,8 @@ def without_address(folder: Path) -> dict[str, str]:
     ],
 )
 def test_a_folder_that_is_too_much_or_too_little_is_told(
-    hybrid: Hybrid, tmp_path: Path, spoil, told: str
-) -> None:  # type: ignore[no-untyped-def]
+    hybrid: Hybrid, tmp_path: Path, spoil: Callable[[Path], dict[str, str]], told: str
+) -> None:
     shutil.copytree(hybrid.folder, tmp_path / "edge")
     process = start_edge(tmp_path / "edge", free_port(), **spoil(tmp_path / "edge"))
     said = process.communicate(timeout=30)[1].strip().splitlines()
