@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any, cast
 
-import structlog
+# structlog would load rich for colored tracebacks: 4 MB of edge and worker each, which nobody sees.
+_loaded = cast(dict[str, Any], sys.modules)
+if "rich" not in _loaded:
+    _loaded["rich"] = None
+import structlog  # noqa: E402
+
+if _loaded.get("rich", structlog) is None:  # whoever wants it later gets it
+    del _loaded["rich"]
 
 _PLAIN = "%(name)s %(levelname)s %(message)s"
 
