@@ -217,6 +217,7 @@ class _Run:
     ) -> ExecutionResult:
         source = catalog.source_of(spec.name)
         work = asyncio.create_task(source.execute(spec, self._call, tool))
+        work.add_done_callback(_look_at)
         try:
             await _in_time(work, tool, timeout_s)
         except asyncio.CancelledError:
@@ -304,6 +305,12 @@ def _refusal(call: ToolCall, spec: ToolSpec | None) -> tuple[str, str] | None:
     if spec is not None and spec.unavailable:
         return "unavailable", spec.unavailable
     return None
+
+
+def _look_at(work: asyncio.Task[Any]) -> None:
+    """How a run ended that was given up matters to nobody: without this, asyncio says that nobody looked."""
+    if not work.cancelled():
+        work.exception()
 
 
 async def _in_time(work: asyncio.Task[Any], tool: RunningTool, timeout_s: float) -> None:

@@ -112,6 +112,7 @@ class NoSuchTool(NotFound):
         super().__init__(f"the tool '{name[:64]}'")
         if nearest:
             self.message += "; did you mean " + " or ".join(nearest) + "?"
+            self.args = (self.message,)
         self.details = {"nearest": list(nearest)}
 
 

@@ -13,7 +13,7 @@ from portico.cli.edge import call, edge_url
 from portico.cli.output import print_json, print_table
 from portico.cli.tools_doors import approve_tool, show_callback_secret
 from portico.connections import part_address
-from portico.errors import BadInput
+from portico.errors import BadInput, NoSuchTool
 from portico.home import Home
 
 app = typer.Typer(no_args_is_help=True, help="what the gateway can do", add_completion=False)
@@ -72,8 +72,12 @@ def run_tool(
     if not local:
         edge_url(Home.from_environment())  # says how to start it where none runs
     tools, _ = known_tools(here=local)
-    schema = next((one["parameters"] for one in tools if one["name"] == name), None)
-    given = read_parameters(schema, parameters or [])
+    schemas = {one["name"]: one["parameters"] for one in tools}
+    if name not in schemas and not local:
+        from portico.tools.catalog import nearest
+
+        raise NoSuchTool(name, nearest(name, schemas))
+    given = read_parameters(schemas.get(name), parameters or [])
     if local:
         _run_here(name, given, secret or [], save)
         return

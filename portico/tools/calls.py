@@ -24,7 +24,7 @@ from portico.tools.child import Caught, Line
 from portico.tools.modules import Changed, FunctionFile, broken, where
 
 LONGEST_OUTPUT = 16 << 20
-PROGRESS_EVERY_S = 0.1
+PROGRESS_EVERY_S, PROGRESS_AT_ONCE = 0.1, 20
 MESSAGE_LIMIT = 300
 
 
@@ -215,17 +215,20 @@ class RemoteWorkspace:
 
 
 class _Progress:
-    """Tells the worker at most ten times a second."""
+    """Tells the worker ten times a second at most, but some words at once: those before a long silence count."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
-        self._not_before = 0.0
+        self._left = float(PROGRESS_AT_ONCE)
+        self._counted_at = time.monotonic()
 
     def report(self, text: str, fraction: float | None) -> None:
         now = time.monotonic()
-        if now < self._not_before:
+        self._left = min(PROGRESS_AT_ONCE, self._left + (now - self._counted_at) / PROGRESS_EVERY_S)
+        self._counted_at = now
+        if self._left < 1:
             return
-        self._not_before = now + PROGRESS_EVERY_S
+        self._left -= 1
         share = min(max(float(fraction), 0.0), 1.0) if fraction is not None else None
         self._line.send({"say": "progress", "text": str(text)[:MESSAGE_LIMIT], "fraction": share})
 

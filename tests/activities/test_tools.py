@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
+import signal
 import sys
 import time as clock
 import uuid
@@ -423,6 +425,28 @@ async def test_a_worker_that_goes_away_tells_no_result(bench: Bench) -> None:
     environment.cancel(ActivityCancellationDetails(worker_shutdown=True))
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+@pytest.mark.parametrize("name", ["patient", "slow"])
+async def test_how_a_run_ended_that_was_given_up_leaves_no_complaint(bench: Bench, name: str) -> None:
+    """Its process is lost while nobody waits for its answer any more: asyncio would tell of it at exit."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+
+    async def give_up() -> None:
+        environment = ActivityEnvironment()
+        running = asyncio.create_task(environment.run(bench.steps.execute, bench.call(name)))
+        await _begun(bench, running.done)
+        environment.cancel(ActivityCancellationDetails(worker_shutdown=True))
+        await asyncio.sleep(0.05)
+        for pid in bench.pool.pids:
+            os.kill(pid, signal.SIGKILL)
+        await asyncio.gather(running, return_exceptions=True)
+
+    await give_up()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert complaints == []
 
 
 async def _begun(bench: Bench, ended: Callable[[], bool]) -> None:

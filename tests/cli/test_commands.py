@@ -136,6 +136,12 @@ def test_prints_json_of_a_running_stack(stack: RunningStack, arguments: list[str
     assert answer.stderr == ""
 
 
+def test_a_tool_that_is_not_there_is_told_with_the_nearest_names(stack: RunningStack) -> None:
+    answer = stack.run("tools", "run", "calculater", "expression=1")
+    assert answer.returncode == 1
+    assert answer.stderr == "portico: the tool 'calculater' was not found; did you mean calculator?\n"
+
+
 # --- secrets and keys --------------------------------------------------------------------------------
 
 

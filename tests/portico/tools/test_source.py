@@ -60,7 +60,9 @@ class Watched:
                 await asyncio.sleep(0.01)
         return value
 
-    async def run(self, spec: ToolSpec, **parameters: Any) -> Any:
+    async def run(
+        self, spec: ToolSpec, *, report: Callable[..., None] = lambda text, fraction: None, **parameters: Any
+    ) -> Any:
         call = ToolCall(
             invocation_id="i1",
             invocation=ToolInvocation(tool_name=spec.name, parameters=parameters),
@@ -68,7 +70,7 @@ class Watched:
             actor=Actor(id="p1", role="member"),
             content_hash=spec.content_hash,
         )
-        return await self.source.execute(spec, call, RunningTool(lambda text, fraction: None, _keep))
+        return await self.source.execute(spec, call, RunningTool(report, _keep))
 
 
 async def _keep(name: str, data: bytes, media_type: str) -> Artifact:
@@ -276,6 +278,33 @@ async def test_descriptions_are_remembered_and_checked_against_the_files(tmp_pat
         assert (await described())[0] == changed
     assert changed is not None and first is not None
     assert changed.content_hash != first.content_hash
+
+
+async def test_what_is_said_before_a_long_silence_is_told_and_a_flood_is_not(tmp_path: Path) -> None:
+    said: list[str] = []
+    text = HELLO.format(name="says", word="x").replace("()", "(context: ToolContext, until: str)")
+    body = """import time; from pathlib import Path
+    for word in ("one", "two", "three"):
+        context.progress(word)
+    while not Path(until).exists():
+        time.sleep(0.01)
+    for number in range(10_000):
+        context.progress(str(number))
+    return"""
+    text = text.replace("import tool", "import ToolContext, tool").replace("return", body)
+    write(tmp_path, "says.py", text)
+    async with watched(tmp_path) as tools:
+        spec = tools.catalog.spec("says")
+        assert spec is not None, tools.catalog.problems()
+        until = tmp_path / "until"
+        running = asyncio.create_task(
+            tools.run(spec, report=lambda word, fraction: said.append(word), until=str(until))
+        )
+        await tools.until(lambda: said == ["one", "two", "three"])
+        assert not running.done()
+        until.touch()
+        assert await running == "x"
+        assert 10 < len(said) < 100
 
 
 async def test_idle_processes_end(tmp_path: Path) -> None:
