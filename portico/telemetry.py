@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import structlog
@@ -109,7 +109,6 @@ class Traces:
 
     on = False
 
-    @contextmanager
     def span(
         self,
         name: str,
@@ -118,9 +117,9 @@ class Traces:
         *,
         root: bool = False,
         start_ns: int | None = None,
-    ) -> Iterator[Span]:
+    ) -> AbstractContextManager[Span]:
         """A piece of a turn. `root`: what the turn began with, of which there is one."""
-        yield Span()
+        return nullcontext(Span())
 
     def record(
         self, name: str, turn: str, facts: Mapping[str, Fact | None], *, start_ns: int, end_ns: int

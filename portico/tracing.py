@@ -10,9 +10,10 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from types import TracebackType
 from urllib.parse import urlsplit
 
 import requests
@@ -68,7 +69,6 @@ class OtlpTraces(Traces):
         )
         self._tracer = self._provider.get_tracer("portico")
 
-    @contextmanager
     def span(
         self,
         name: str,
@@ -77,17 +77,9 @@ class OtlpTraces(Traces):
         *,
         root: bool = False,
         start_ns: int | None = None,
-    ) -> Iterator[Span]:
+    ) -> AbstractContextManager[Span]:
         begun = self._begin(name, turn, given_id=span_id(turn, "root") if root else 0, start_ns=start_ns)
-        told = Span({"turn": turn, **facts})
-        try:
-            with named_in_logs(turn):
-                yield told
-        except BaseException as error:
-            told.fail(getattr(error, "code", None) or type(error).__name__)
-            raise
-        finally:
-            _end(begun, told)
+        return _Open(begun, Span({"turn": turn, **facts}), turn)
 
     def record(
         self, name: str, turn: str, facts: Mapping[str, Fact | None], *, start_ns: int, end_ns: int
@@ -113,6 +105,33 @@ class OtlpTraces(Traces):
             return self._tracer.start_span(name, context, SpanKind.INTERNAL, start_time=start_ns)
         finally:
             _IDS.reset(token)
+
+
+class _Open:
+    """A span until the block ends; an error passes through and is told by its code."""
+
+    def __init__(self, begun: trace.Span, told: Span, turn: str) -> None:
+        self._begun = begun
+        self._told = told
+        self._logs = named_in_logs(turn)
+
+    def __enter__(self) -> Span:
+        self._logs.__enter__()
+        return self._told
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace_back: TracebackType | None
+    ) -> None:
+        self._logs.__exit__(kind, error, trace_back)
+        if error is not None:
+            self._told.fail(_code_of(error))
+        _end(self._begun, self._told)
+
+
+def _code_of(error: BaseException) -> str:
+    """Of our own errors and of Temporal's, which name it `type`; never a message."""
+    known = (getattr(error, name, None) for name in ("code", "type"))
+    return next((code for code in known if isinstance(code, str) and code), type(error).__name__)
 
 
 def _end(begun: trace.Span, told: Span, *, end_ns: int | None = None) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 from temporalio import activity, workflow
@@ -94,16 +95,9 @@ class _Step(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         step = "execute" if input.fn.__name__ in TOOL_STEPS else input.fn.__name__
         given = input.args[0] if input.args else None
-        began, end = time.perf_counter(), "ok"
-        with self._traces.span(step, _turn(input, given), _circumstances(given)) as span:
-            try:
-                result = await self.next.execute_activity(input)
-            except BaseException as error:
-                end = _end_of(error)
-                span.tell(end=end)
-                raise
-            finally:
-                self._metrics.step(step, end, time.perf_counter() - began)
+        facts = _circumstances(given)
+        with self._traces.span(step, _turn(input, given), facts) as span, _Attempt(self._metrics, step, span):
+            result = await self.next.execute_activity(input)
             self._count(step, given, result)
             _tell(span, result)
             return result
@@ -124,6 +118,25 @@ class _Step(ActivityInboundInterceptor):
             metrics.tool_run(result.tool_name, result.status.value)
         if step.startswith(ASKS_POLICY) and (effect := _effect(result)):
             metrics.decision(step.removeprefix(ASKS_POLICY), effect)
+
+
+class _Attempt:
+    """Measures, and says how it ended; an error passes through."""
+
+    def __init__(self, metrics: WorkerMetrics, step: str, span: Span) -> None:
+        self._metrics = metrics
+        self._step = step
+        self._span = span
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace_back: TracebackType | None
+    ) -> None:
+        end = _end_of(error)
+        self._span.tell(end=end)
+        self._metrics.step(self._step, end, time.perf_counter() - self._began)
 
 
 def _turn(input: ExecuteActivityInput, given: Any) -> str:
@@ -153,7 +166,7 @@ def _circumstances(given: Any) -> dict[str, Fact | None]:
 
 
 def _tell(span: Span, result: Any) -> None:
-    span.tell(end="ok", effect=_effect(result))
+    span.tell(effect=_effect(result))
     if isinstance(result, Normalized):
         span.tell(outcome=_arrived(result))
     elif isinstance(result, Delivered):
@@ -173,7 +186,9 @@ def _effect(result: Any) -> str:
     return decision.effect.value if decision is not None else ""
 
 
-def _end_of(error: BaseException) -> str:
+def _end_of(error: BaseException | None) -> str:
+    if error is None:
+        return "ok"
     if isinstance(error, asyncio.CancelledError | CancelledError):
         return "cancelled"
     return "failed" if isinstance(error, ApplicationError) and error.non_retryable else "again"

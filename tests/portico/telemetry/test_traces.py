@@ -173,7 +173,9 @@ def test_lines_of_the_log_name_the_trace(watched: Watched) -> None:
     watched.bot.script_chat(chat, drop(taken=False))
     watched.say(f"/whoami {CONTENT}", chat=chat)
     watched.bot.wait_until(lambda: watched.bot.texts(chat), timeout_s=60, what="a reply")
-    turn = watched.traces.wait_for("deliver", lambda span: span.failed and span.turn not in known).turn
+    failed = watched.traces.wait_for("deliver", lambda span: span.failed and span.turn not in known)
+    assert (failed.facts["error.type"], failed.facts["portico.end"]) == ("unavailable", "again")
+    turn = failed.turn
     lines = (watched.stack.home.logs / "worker.log").read_text().splitlines()
     assert all(isinstance(json.loads(line), dict) for line in lines if line)
     assert turn in {json.loads(line).get("trace_id") for line in lines if line}
