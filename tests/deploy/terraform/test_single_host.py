@@ -207,7 +207,7 @@ def _as_run(found: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
         "memory": host["Memory"],
         "pids": host["PidsLimit"],
         "shared": host["ShmSize"],
-        "tmpfs": {f"{path}:{options}".rstrip(":") for path, options in (host["Tmpfs"] or {}).items()},
+        "tmpfs": {f"{path}:{options}".rstrip(":") for path, options in (host.get("Tmpfs") or {}).items()},
         "log": {"driver": host["LogConfig"]["Type"], "options": host["LogConfig"]["Config"]},
         "ports": [
             (to["HostIp"], to["HostPort"], port.split("/")[0]) for port, all_of in bound for to in all_of

@@ -59,7 +59,6 @@ def test_both_buckets_keep_versions_and_backups_are_locked(applied: Terraform, s
     assert [s3.get_bucket_versioning(name).status for name in (objects, backups)] == ["Enabled", "Enabled"]
     lock = s3.get_object_lock_config(backups)
     assert (lock.mode, lock.duration, lock.duration_unit) == (GOVERNANCE, 30, DAYS)
-    assert s3.get_object_lock_config(objects).mode is None, "an object can be forgotten"
 
 
 def test_a_backup_cannot_be_deleted_and_an_object_can(applied: Terraform, s3: Minio) -> None:

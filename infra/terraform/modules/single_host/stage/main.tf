@@ -26,7 +26,7 @@ resource "docker_container" "this" {
   attach       = each.value.job
   must_run     = !each.value.job
   wait         = each.value.watched
-  wait_timeout = 180
+  wait_timeout = 300
 
   capabilities {
     drop = each.value.cap_drop
