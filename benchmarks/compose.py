@@ -111,6 +111,14 @@ class Bench:
         found: dict[str, float] = json.loads(self.deployment.compose(*command).splitlines()[-1])
         return found
 
+    def transactions(self) -> float:
+        """Committed so far in Portico's own database."""
+        query = "SELECT xact_commit FROM pg_stat_database WHERE datname = 'portico'"
+        psql = (
+            f'PGPASSWORD=$(cat /run/secrets/postgres_password) psql -h 127.0.0.1 -U postgres -Atc "{query}"'
+        )
+        return float(self.deployment.compose("exec", "-T", "postgres", "sh", "-c", psql))
+
     def _added(self) -> dict[str, Any]:
         bench = {
             "extends": {"file": str(CHECKOUT / "compose.yaml"), "service": "worker"},
@@ -138,13 +146,15 @@ def replies(bench: Bench, lines: list[str], *, turns: int) -> None:
 def costs(bench: Bench, lines: list[str], *, seconds: float) -> None:
     """What a turn takes of every container's CPU while 20 chats talk, and memory afterwards."""
     floor = bench.load("floor_at_once", "--seconds", str(seconds))
-    before = spent(bench.docker)
+    before, transactions = spent(bench.docker), bench.transactions()
     found = bench.load("at_once", "--seconds", str(seconds))
     after = spent(bench.docker)
     turns = found["replies"]
+    transactions = (bench.transactions() - transactions) / turns
     lines += [
         f"20 chats at once, no limit: {found['replies_per_s']:.1f} replies/s, "
-        f"floor {floor['turns_per_s']:.1f} turns/s, p50 {found['p50_ms']:.0f} ms, lost {found['lost']:.0f}",
+        f"floor {floor['turns_per_s']:.1f} turns/s, p50 {found['p50_ms']:.0f} ms, lost {found['lost']:.0f}, "
+        f"{transactions:.1f} transactions a turn in Portico's database",
         "",
         "| container | CPU ms a turn | memory MiB |",
         "|---|---|---|",
