@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from infra.setup.environments import SETUP, install_to
@@ -70,18 +71,29 @@ def _needed(binary: Binary) -> tuple[int, int]:
 
 
 def _build(binary: Binary, go: Path, work: Path) -> None:
-    environment = {
-        "CGO_ENABLED": "0",
-        "GOFLAGS": "-trimpath -modcacherw -buildvcs=false -mod=readonly",
-        "GOTOOLCHAIN": "local",
+    places = {
         "GOWORK": "off",
         "GOROOT": "",
         "GOPATH": str(work / "path"),
         "GOCACHE": str(work / "cache"),
         "GOTMPDIR": str(work),
     }
-    binary.path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = binary.path.with_suffix(f".{os.getpid()}")
-    flags = ("-ldflags", "-s -w", "-o", temporary)
-    run((go, "build", *flags, binary.package), cwd=binary.source, env=environment)
-    temporary.rename(binary.path)
+    flags = "-trimpath -modcacherw -buildvcs=false -mod=readonly"
+    build(binary.source, binary.package, binary.path, go=go, environment={"GOFLAGS": flags, **places})
+
+
+def build(
+    source: Path,
+    package: str,
+    target: Path,
+    *,
+    go: Path | str = "go",
+    ldflags: str = "-s -w",
+    environment: Mapping[str, str],
+) -> None:
+    """Build one program of a module; it is there when it is whole. Raises `SetupFailed`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(f".{os.getpid()}")
+    settings = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", **environment}
+    run((go, "build", "-ldflags", ldflags, "-o", temporary, package), cwd=source, env=settings)
+    temporary.rename(target)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.setup.golang import build
 from portico.embedded.binaries import cache_directory
 from tests.support import CHECKOUT
 
@@ -164,22 +165,12 @@ def program(name: str) -> Path:
     ]
     built = cache_directory() / "deploy" / f"{name}-{digest}"
     if not built.exists():
-        built.parent.mkdir(parents=True, exist_ok=True)
         stamps = STAMPS.get(module, {}).items()
         flags = " ".join(("-s -w", *(f"-X {variable}={value}" for variable, value in stamps)))
-        making = built.with_suffix(".making")
-        environment = {
-            **os.environ,
-            "CGO_ENABLED": "0",
-            "GOFLAGS": "-mod=mod -trimpath",
-            "GOTOOLCHAIN": "local",
-        }
         with tempfile.TemporaryDirectory() as folder:
-            work = Path(folder)
-            shutil.copytree(source, work, dirs_exist_ok=True)
-            command = ("go", "build", "-ldflags", flags, "-o", str(making), dict(PROGRAMS[module])[name])
-            subprocess.run(command, cwd=work, env=environment, check=True)
-        making.rename(built)
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+            package = dict(PROGRAMS[module])[name]
+            build(Path(folder), package, built, ldflags=flags, environment={"GOFLAGS": "-mod=mod -trimpath"})
     return built
 
 
