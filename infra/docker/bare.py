@@ -39,8 +39,8 @@ def strip(root: Path, keep: tuple[str, ...]) -> None:
             file.unlink()
     if keep:
         _only(root, keep)
-    for program in (found for folder in PROGRAMS for found in (root / folder).glob("*")):
-        _take_rights(program)
+    for file in (root / "usr").rglob("*"):
+        _take_rights(file)
 
 
 def _only(root: Path, keep: tuple[str, ...]) -> None:
@@ -71,11 +71,11 @@ def _chain(root: Path, path: Path) -> set[Path]:
     return found
 
 
-def _take_rights(program: Path) -> None:
-    """Nobody becomes somebody else by starting a program."""
-    mode = program.lstat().st_mode
+def _take_rights(file: Path) -> None:
+    """Nobody becomes somebody else by starting a program, wherever it lies."""
+    mode = file.lstat().st_mode
     if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
-        program.chmod(stat.S_IMODE(mode) & ~(stat.S_ISUID | stat.S_ISGID))
+        file.chmod(stat.S_IMODE(mode) & ~(stat.S_ISUID | stat.S_ISGID))
 
 
 def _remove(path: Path) -> None:

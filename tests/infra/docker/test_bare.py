@@ -19,6 +19,7 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "usr/bin/python3").symlink_to("/usr/bin/python3.11")
     (tmp_path / "usr/bin/gone").symlink_to("nowhere")
     _file(tmp_path / "usr/bin/su", mode=0o4755)
+    _file(tmp_path / "usr/lib/dbus/launch", mode=0o2755)
     _file(tmp_path / "usr/share/doc/zlib1g/copyright")
     _file(tmp_path / "usr/share/doc/zlib1g/changelog.gz")
     _file(tmp_path / "var/lib/dpkg/status")
@@ -51,7 +52,8 @@ def test_without_a_list_programs_stay_but_give_nobody_rights(root: Path) -> None
     strip(root, ())
     assert (root / "usr/bin/perl").exists()
     assert not (root / "usr/bin/apt-get").exists()
-    assert not (root / "usr/bin/su").stat().st_mode & (stat.S_ISUID | stat.S_ISGID)
+    for name in ("usr/bin/su", "usr/lib/dbus/launch"):
+        assert not (root / name).stat().st_mode & (stat.S_ISUID | stat.S_ISGID)
 
 
 def test_a_program_to_keep_that_is_not_there_is_an_error(root: Path) -> None:
