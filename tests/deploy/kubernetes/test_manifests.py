@@ -32,7 +32,20 @@ BY_CPU = merged(
     worker={"sets": SPLIT, "autoscaling": {"enabled": True, "by": "cpu"}},
     ingress={"controller": "nginx", "className": "nginx", "tlsSecret": "chat-tls"},
 )
-CASES = {"plain": PLAIN, "whole": WHOLE, "least": LEAST, "by cpu": BY_CPU}
+TLS = merged(
+    WHOLE,
+    temporal={
+        "tls": {
+            "enabled": True,
+            "secret": "temporal-tls",
+            "clientCertificate": True,
+            "name": "temporal.example.com",
+        },
+        "apiKeySecret": "temporal-key",
+    },
+    temporalUi={"enabled": False},
+)
+CASES = {"plain": PLAIN, "whole": WHOLE, "least": LEAST, "by cpu": BY_CPU, "TLS": TLS}
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +55,7 @@ def definitions(cluster: Cluster) -> None:
     gateway = module_folder("gateway-api", "sigs.k8s.io/gateway-api") / "config" / "crd" / "experimental"
     for path in (
         keda / "keda.sh_scaledobjects.yaml",
+        keda / "keda.sh_triggerauthentications.yaml",
         gateway / "gateway.networking.k8s.io_httproutes.yaml",
     ):
         cluster.kubectl("apply", "--server-side", "-f", str(path))
@@ -106,7 +120,7 @@ def _secrets_are_files(name: str, spec: dict[str, Any]) -> None:
     assert not [one for one in variables if "valueFrom" in one], name
     for one in variables:
         if one["name"].endswith(("KEY", "TOKEN", "SECRET", "PASSWORD", "DATABASE__URL")):
-            assert one["value"].startswith("file:/run/secrets/"), one
+            assert one["value"].removeprefix("file:").startswith("/run/secrets/"), one
 
 
 def test_each_part_sees_only_its_own_secrets() -> None:
@@ -181,11 +195,14 @@ def test_the_program_knows_every_variable(part: str, tmp_path: Path) -> None:
         "chat.example.com",
     )
     subprocess.run(make, cwd=CHECKOUT, check=True, capture_output=True)
-    found = pods(render(WHOLE))[part]["spec"]["containers"][0]["env"]
+    found = pods(render(TLS))[part]["spec"]["containers"][0]["env"]
     given = {one["name"]: one["value"] for one in found}
     told = {
         name: value.replace("/run/secrets/portico", f"{tmp_path}/secrets") for name, value in given.items()
     }
+    (tmp_path / "secrets" / "api_key").write_text("a-key-of-the-provider")
+    temporal = "/run/secrets/temporal"
+    told = {name: value.replace(temporal, f"{tmp_path}/secrets") for name, value in told.items()}
     told |= {"PORTICO_HOME": str(tmp_path / "home"), "PORTICO_CONFIG": str(tmp_path / "config/portico.toml")}
     read = "from portico.home import Home; from portico.settings import load_settings as load; "
     show = read + "print(load(Home.from_environment()).model_dump_json())"
@@ -201,6 +218,9 @@ def test_the_program_knows_every_variable(part: str, tmp_path: Path) -> None:
     assert "unknown_variable" not in done.stderr + done.stdout
     settings = json.loads(done.stdout.splitlines()[-1])
     assert settings["temporal"]["split"] is True
+    assert settings["temporal"]["tls"] is True
+    assert settings["temporal"]["tls_ca"].endswith("/ca.crt")
+    assert settings["temporal"]["tls_key"].endswith("/tls.key")
     assert settings["temporal"]["address"] == "temporal-frontend.temporal:7233"
     if part.startswith("portico-worker"):
         assert settings["temporal"]["queues"] == ["portico-tools"]
@@ -216,6 +236,23 @@ def test_keda_counts_what_waits_for_this_version() -> None:
         ("portico", "1.4.0")
     }
     assert {one["enableTLS"] for one in triggers} == {"false"}
+
+
+def test_keda_logs_in_as_the_workers_do() -> None:
+    rendered = render(TLS)
+    (told,) = [found for found in rendered if found["kind"] == "TriggerAuthentication"]
+    given = {one["parameter"]: (one["name"], one["key"]) for one in told["spec"]["secretTargetRef"]}
+    assert given == {
+        "ca": ("temporal-tls", "ca.crt"),
+        "cert": ("temporal-tls", "tls.crt"),
+        "key": ("temporal-tls", "tls.key"),
+        "apiKey": ("temporal-key", "api_key"),
+    }
+    triggers = [
+        one for found in rendered if found["kind"] == "ScaledObject" for one in found["spec"]["triggers"]
+    ]
+    assert {one["authenticationRef"]["name"] for one in triggers} == {told["metadata"]["name"]}
+    assert {one["metadata"]["enableTLS"] for one in triggers} == {"true"}
 
 
 def test_the_node_s_part_needs_a_namespace_of_its_own(cluster: Cluster, namespace: str) -> None:

@@ -23,6 +23,21 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("a site that is none", {"site": "chat_example"}, "at '/site'"),
     ("no Temporal", {"temporal": {"address": ""}}, "temporal.address is not set"),
     ("Temporal without a port", {"temporal": {"address": "temporal"}}, "at '/temporal/address'"),
+    (
+        "a certificate for nothing",
+        {"temporal": {"tls": {"secret": "temporal-tls"}}},
+        "temporal.tls.enabled is false",
+    ),
+    (
+        "a certificate from nowhere",
+        {"temporal": {"tls": {"enabled": True, "clientCertificate": True}}},
+        "needs temporal.tls.secret",
+    ),
+    (
+        "a page that cannot log in",
+        {"temporal": {"tls": {"enabled": True}, "apiKeySecret": "key"}},
+        "the UI cannot log in with a key",
+    ),
     ("no S3", {"storage": {"url": ""}}, "storage.url is not set"),
     ("credentials in a URL", {"storage": {"url": "https://me:secret@s3.example.com"}}, "at '/storage/url'"),
     ("nobody knows where the database is", {"database": {"peers": []}}, "database.peers is empty"),

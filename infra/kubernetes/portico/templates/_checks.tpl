@@ -3,6 +3,10 @@
 {{- $values := .Values -}}
 {{- if not $values.site }}{{ fail "site is not set: the host name under which people reach Portico, such as chat.example.com" }}{{ end -}}
 {{- if not $values.temporal.address }}{{ fail "temporal.address is not set: host:port of Temporal's frontend, such as temporal-frontend.temporal:7233" }}{{ end -}}
+{{- $temporal := $values.temporal -}}
+{{- if and (not $temporal.tls.enabled) (or $temporal.tls.secret $temporal.tls.name $temporal.tls.clientCertificate $temporal.apiKeySecret) }}{{ fail "temporal.tls.enabled is false, but a certificate, a name or an API key is given: set it to true" }}{{ end -}}
+{{- if and $temporal.tls.clientCertificate (not $temporal.tls.secret) }}{{ fail "temporal.tls.clientCertificate needs temporal.tls.secret, which holds it" }}{{ end -}}
+{{- if and $temporal.apiKeySecret $values.temporalUi.enabled }}{{ fail "temporal.apiKeySecret: the UI cannot log in with a key; set temporalUi.enabled=false and use the provider's own" }}{{ end -}}
 {{- if not $values.storage.url }}{{ fail "storage.url is not set: where S3 is, such as https://s3.example.com" }}{{ end -}}
 {{- if and (not $values.triton.enabled) (not $values.triton.address) }}{{ fail "triton.address is not set, and triton.enabled is false: without Triton no message is understood" }}{{ end -}}
 {{- if and $values.ingress.enabled $values.gateway.enabled }}{{ fail "ingress.enabled and gateway.enabled exclude each other: set one to false" }}{{ end -}}

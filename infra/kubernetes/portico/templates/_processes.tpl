@@ -10,6 +10,24 @@
 - {name: PORTICO_TEMPORAL__RETENTION_DAYS, value: {{ .Values.temporal.retentionDays | quote }}}
 - {name: PORTICO_TEMPORAL__DEPLOYMENT, value: {{ .Values.temporal.deployment | quote }}}
 - {name: PORTICO_TEMPORAL__SPLIT, value: {{ include "portico.split" . | quote }}}
+{{- with .Values.temporal.tls }}
+{{- if .enabled }}
+- {name: PORTICO_TEMPORAL__TLS, value: "true"}
+{{- if .secret }}
+- {name: PORTICO_TEMPORAL__TLS_CA, value: /run/secrets/temporal/ca.crt}
+{{- end }}
+{{- if .clientCertificate }}
+- {name: PORTICO_TEMPORAL__TLS_CERTIFICATE, value: /run/secrets/temporal/tls.crt}
+- {name: PORTICO_TEMPORAL__TLS_KEY, value: /run/secrets/temporal/tls.key}
+{{- end }}
+{{- with .name }}
+- {name: PORTICO_TEMPORAL__TLS_NAME, value: {{ . | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if .Values.temporal.apiKeySecret }}
+- {name: PORTICO_TEMPORAL__API_KEY, value: "file:/run/secrets/temporal/api_key"}
+{{- end }}
 {{- if .Values.temporalUi.enabled }}
 - {name: PORTICO_TEMPORAL__UI, value: "{{ include "portico.fullname" . }}-temporal-ui:8080"}
 {{- end }}
@@ -57,6 +75,7 @@ cd /opt/portico && exec {{ index . 1 }}
 {{- define "portico.mounts" -}}
 - {name: settings, mountPath: /etc/portico, readOnly: true}
 - {name: secrets, mountPath: /run/secrets/portico, readOnly: true}
+{{- include "portico.temporalMount" . }}
 - {name: home, mountPath: /var/lib/portico}
 - {name: tmp, mountPath: /tmp}
 {{- if .Values.own.functions }}
@@ -92,6 +111,7 @@ cd /opt/portico && exec {{ index . 1 }}
           items:
             - {key: {{ $values.storage.accessKey }}, path: s3_access_key}
             - {key: {{ $values.storage.secretKey }}, path: s3_secret_key}
+{{- include "portico.temporalVolume" (list $root true) }}
 - name: home
   emptyDir: {medium: Memory, sizeLimit: 64Mi}
 - name: tmp
@@ -99,6 +119,40 @@ cd /opt/portico && exec {{ index . 1 }}
 {{- with $values.own.functions }}
 - name: functions
   configMap: {name: {{ . }}}
+{{- end }}
+{{- end }}
+
+{{/* What Temporal is reached with, where it asks for something. */}}
+{{- define "portico.temporalMount" -}}
+{{- if or .Values.temporal.tls.secret .Values.temporal.apiKeySecret }}
+- {name: temporal, mountPath: /run/secrets/temporal, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{/* Of (list . WITH-API-KEY). */}}
+{{- define "portico.temporalVolume" -}}
+{{- $given := (index . 0).Values.temporal }}
+{{- if or $given.tls.secret $given.apiKeySecret }}
+- name: temporal
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- with $given.tls.secret }}
+      - secret:
+          name: {{ . }}
+          items:
+            - {key: ca.crt, path: ca.crt}
+            {{- if $given.tls.clientCertificate }}
+            - {key: tls.crt, path: tls.crt}
+            - {key: tls.key, path: tls.key}
+            {{- end }}
+      {{- end }}
+      {{- if and (index . 1) $given.apiKeySecret }}
+      - secret:
+          name: {{ $given.apiKeySecret }}
+          items:
+            - {key: api_key, path: api_key}
+      {{- end }}
 {{- end }}
 {{- end }}
 
