@@ -199,7 +199,9 @@ def _as_run(found: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
         "command": config["Cmd"] if said.get("command") else said.get("command"),
         "entrypoint": config["Entrypoint"] if said.get("entrypoint") else said.get("entrypoint"),
         "user": config["User"] if said.get("user") else None,
-        "health": config["Healthcheck"]["Test"] if "healthcheck" in said else None,
+        "health": config["Healthcheck"]["Test"]
+        if {"test", "disable"} & set(said.get("healthcheck", {}))
+        else None,
         "restart": host["RestartPolicy"]["Name"],
         "init": host["Init"],
         "read_only": host["ReadonlyRootfs"],

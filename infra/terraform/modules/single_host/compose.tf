@@ -38,16 +38,6 @@ locals {
     for service in values(local.services) : compact([try(service.mem_limit, ""), try(service.shm_size, "")])
   ])) : text => tonumber(regex("^(\\d+)", text)[0]) * (endswith(text, "g") ? 1024 : 1) }
 
-  # As Docker gives them back: 90s is 1m30s.
-  seconds = { for text in distinct(flatten([
-    for service in values(local.services) : compact([
-      try(service.stop_grace_period, ""), try(service.healthcheck.interval, ""), try(service.healthcheck.timeout, ""),
-      try(service.healthcheck.start_period, ""),
-    ])
-  ])) : text => tonumber(regex("^(\\d+)[sm]$", text)[0]) * (endswith(text, "m") ? 60 : 1) }
-  durations      = { for text, seconds in local.seconds : text => seconds < 60 ? "${seconds}s" : "${floor(seconds / 60)}m${seconds % 60}s" }
-  no_healthcheck = { interval = "1s", timeout = "1s", start_period = "1s", retries = 1 }
-
   parts = { for name, service in local.services : name => {
     image         = service.image
     command       = try([for word in service.command : tostring(word)], null)
@@ -66,19 +56,19 @@ locals {
     mounts        = concat(local.volume_mounts[name], local.secret_mounts[name])
     ports         = [for port in try(service.ports, []) : { address = split(":", port)[0], outside = tonumber(split(":", port)[1]), inside = tonumber(split(":", port)[2]) }]
     networks      = toset(try(keys(service.networks), service.networks, []))
-    # A bound of 0 would be taken over from the image, also where the check is none.
-    healthcheck = !can(service.healthcheck) ? null : try(service.healthcheck.disable, false) ? merge(local.no_healthcheck, { test = tolist(["NONE"]) }) : {
-      test         = tolist(service.healthcheck.test)
-      interval     = try(local.durations[service.healthcheck.interval], null)
-      timeout      = try(local.durations[service.healthcheck.timeout], null)
-      start_period = try(local.durations[service.healthcheck.start_period], null)
+    # What it does not say is the image's, as with compose.
+    healthcheck = !can(service.healthcheck) ? null : {
+      test         = tolist(try(service.healthcheck.disable, false) ? ["NONE"] : try([for word in service.healthcheck.test : word], []))
+      interval     = try(service.healthcheck.interval, null)
+      timeout      = try(service.healthcheck.timeout, null)
+      start_period = try(service.healthcheck.start_period, null)
       retries      = try(service.healthcheck.retries, null)
     }
     watched      = !try(service.healthcheck.disable, false) && (can(service.healthcheck.test) || can(service.build))
     memory       = try(local.mebibytes[service.mem_limit], null)
     shm_size     = try(local.mebibytes[service.shm_size], null)
     pids         = try(service.pids_limit, null)
-    stop_timeout = try(local.seconds[service.stop_grace_period], 10)
+    stop_timeout = try(tonumber(regex("^(\\d+)[sm]$", service.stop_grace_period)[0]) * (endswith(service.stop_grace_period, "m") ? 60 : 1), 10)
     job          = try(service.restart, "") == "no"
     needs        = [for need in keys(try(service.depends_on, {})) : need if contains(keys(local.services), need)]
     digest       = sha256(join("\n", concat([jsonencode(try(service.healthcheck, {}))], [for mount in local.volume_mounts[name] : try(filesha256("${local.here}/${mount.relative}"), "")])))

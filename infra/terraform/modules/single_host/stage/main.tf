@@ -33,7 +33,7 @@ resource "docker_container" "this" {
     add  = each.value.cap_add
   }
 
-  # A mounted file that changed means another container; so does a health check, which the provider would leave as it is.
+  # A mounted file or a health check that changed means another container.
   labels {
     label = "portico.digest"
     value = each.value.digest
@@ -82,8 +82,9 @@ resource "docker_container" "this" {
   }
 
   lifecycle {
-    # -1 where the host's kernel does not count swap
-    ignore_changes = [memory_swap]
+    # memory_swap is -1 where the host's kernel does not count swap. What a health check leaves out comes from the image,
+    # and the provider would write it as a change at every plan; one in compose.yaml is in the digest above.
+    ignore_changes = [memory_swap, healthcheck]
 
     postcondition {
       condition     = !each.value.job || self.exit_code == 0

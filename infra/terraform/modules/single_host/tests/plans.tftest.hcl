@@ -129,7 +129,7 @@ run "takes_a_profile_and_a_variable" {
   }
 
   assert {
-    condition     = output.parts["b"].healthcheck.interval == "1m30s" && output.parts["b"].healthcheck.start_period == "2m0s" && output.parts["b"].stop_timeout == 60
-    error_message = "Durations are as Docker gives them back."
+    condition     = output.parts["b"].healthcheck.interval == "90s" && output.parts["b"].stop_timeout == 60 && output.parts["b"].watched
+    error_message = "What compose says of health is taken over, and waited for."
   }
 }
