@@ -96,7 +96,7 @@ spec:
             exec: {command: {{ toJson . }}}
             periodSeconds: 3
             timeoutSeconds: 5
-            failureThreshold: 40
+            failureThreshold: 100
           readinessProbe:
             exec: {command: {{ toJson . }}}
             periodSeconds: 10
