@@ -4,6 +4,7 @@ locals {
   names = [
     "master_key", "keyring.json", "owner_key", "database_url", "postgres_password", "temporal_db_password",
     "portico_db_password", "opa_token", "s3_access_key", "s3_secret_key", "triton_admin_key", "sandbox_key",
+    "metrics_token", "grafana_password",
   ]
   files = { for name in local.names : name => "${var.folder}/secrets/${name}" }
 }
