@@ -59,3 +59,10 @@ test_health_is_open if {
 	allowed({"method": "GET", "path": ["health"]})
 	not allowed({"method": "POST", "path": ["health"]})
 }
+
+test_the_token_reads_the_numbers if {
+	allowed({"method": "GET", "path": ["metrics"], "identity": "right"})
+	not allowed({"method": "GET", "path": ["metrics"], "identity": "wrong"})
+	not allowed({"method": "GET", "path": ["metrics"]})
+	not allowed({"method": "GET", "path": ["metrics", "x"], "identity": "right"})
+}

@@ -95,6 +95,7 @@ def test_nobody_asks_without_the_token(opa: OpaServer) -> None:
     assert opa.request("GET", "/v1/data") == 401
     assert opa.request("GET", "/v1/policies") == 401
     assert opa.request("GET", "/metrics") == 401
+    assert opa.request("GET", "/metrics", token=TOKEN) == 200
     assert opa.request("GET", "/health") == 200
 
 
