@@ -57,6 +57,15 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("a queue that nobody polls", {"worker": {"sets": {"all": None, **THREE}}}, "portico-inference"),
     ("less than least", {"worker": {"sets": {"all": {"max": 1}}}}, "max (1) is below replicas (2)"),
     ("the same version twice", {"worker": {"previous": [{"version": "1.4.0"}]}}, "is named twice"),
+    ("two versions of one name", {"worker": {"previous": [{"version": "1-4.0"}]}}, "is named twice"),
+    (
+        "too long a name",
+        {
+            "version": "1.4.0-0123456789012345678901234567890123",
+            "worker": {"sets": {"a-set-so-long": a_set("portico")}},
+        },
+        "longer than 63",
+    ),
     ("two ways in", {"gateway": {"enabled": True, "parentRefs": [{"name": "x"}]}}, "exclude each other"),
     (
         "a route of no gateway",

@@ -41,9 +41,18 @@
 {{- define "portico.checkVersions" -}}
 {{- $version := include "portico.version" . -}}
 {{- $kept := list $version -}}
+{{- $slugs := list (include "portico.slug" $version) -}}
 {{- range .Values.worker.previous -}}
-{{- if has .version $kept }}{{ fail (printf "worker.previous: version %s is named twice, or is the one that is installed" .version) }}{{ end -}}
+{{- $slug := include "portico.slug" .version -}}
+{{- if has $slug $slugs }}{{ fail (printf "worker.previous: version %s is named twice, or is the one that is installed" .version) }}{{ end -}}
 {{- $kept = append $kept .version -}}
+{{- $slugs = append $slugs $slug -}}
+{{- end -}}
+{{- range $set, $_ := .Values.worker.sets -}}
+{{- range $kept -}}
+{{- $name := include "portico.workerName" (list $ $set .) -}}
+{{- if gt (len $name) 63 }}{{ fail (printf "%s is longer than 63 characters: shorten the release's name, the set's or the version" $name) }}{{ end -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Release.IsUpgrade (not .Values.worker.replaceAtOnce) -}}
 {{- range (lookup "apps/v1" "Deployment" .Release.Namespace "").items -}}
