@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
 def portico_version() -> str:
     try:
         return version("portico")
     except PackageNotFoundError:  # run from a checkout that is only on the path
-        return "0+checkout"
+        return f"{_of_checkout()}+checkout"
+
+
+def _of_checkout() -> str:
+    try:
+        found = re.search(r'^version = "([^"]+)"', PROJECT.read_text(), re.MULTILINE)
+    except OSError:
+        return "0"
+    return found[1] if found else "0"
 
 
 def temporal_version() -> str:

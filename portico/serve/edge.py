@@ -28,6 +28,7 @@ from portico.codec import SealingCodec
 from portico.connections import Connections, temporal_access
 from portico.contracts import BlobRef
 from portico.crypto import KEY_BYTES, DataKey, Keyring, master_key_from_environment
+from portico.embedded.state import is_free
 from portico.errors import Misconfigured, TooLarge
 from portico.home import Home
 from portico.logs import configure_logs
@@ -152,6 +153,10 @@ async def serve() -> None:
     os.chdir(home.root)  # paths in its settings are relative to it: the folder is carried from host to host
     settings = read_edge_settings(home)
     configure_logs(level=settings.log.level, json_lines=settings.log.json_lines)
+    if settings.port and not is_free(settings.port, host=settings.host):
+        raise Misconfigured(
+            f"port {settings.port} on {settings.host} is taken: stop what listens there, or set port"
+        )
     app = await make_webhooks(settings)
     config = server_config(app, settings)
     settle_memory()
