@@ -2,6 +2,7 @@
 .PHONY: up setup test test-long test-deploy check bench
 SETUP := infra/setup/run.sh
 ARGS ?=
+PROCESSES ?= 2  # of the tests; a file's tests stay in one
 
 up:
 	@$(SETUP) up $(ARGS)
@@ -12,7 +13,7 @@ setup:
 test: check
 	@$(SETUP) browser
 	@$(SETUP) sandbox
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
 
 test-long: check
 	@$(SETUP) browser
