@@ -25,9 +25,9 @@ from portico.deploy.versions import (
     builds_of,
     current_of,
 )
-from portico.errors import Conflict, Misconfigured
+from portico.errors import Conflict, Misconfigured, Unavailable
 
-PAUSE_S = 0.5
+PAUSE_S = 1.0
 SETTLE_S = 5.0
 """So long the counts are waited for, where nobody asked to wait until all is drained."""
 SPREAD_S = 30.0
@@ -94,18 +94,25 @@ class Promotion:
         promoted = Promoted(plan.build_id, before)
         ends = time.monotonic() + max(plan.wait_drained_s, SETTLE_S)
         while True:
-            info = await self._deployment.info()
-            if current_of(info) != plan.build_id:
-                raise Conflict(
-                    f"{named(current_of(info))} was promoted meanwhile; {plan.name} is not current"
-                )
-            builds = [one for one in builds_of(info) if one != plan.build_id]
-            promoted.told += await self._tell(builds)
-            promoted.taken_over += await self._take_over(builds)
-            promoted.left = {one: await self._deployment.open_runs(one) for one in builds}
-            if promoted.drained or time.monotonic() > ends:
-                return promoted
+            try:
+                await self._move(promoted)
+            except Unavailable:
+                if time.monotonic() > ends:
+                    raise
+            else:
+                if promoted.drained or time.monotonic() > ends:
+                    return promoted
             await asyncio.sleep(PAUSE_S)
+
+    async def _move(self, promoted: Promoted) -> None:
+        """Once through everything that is open elsewhere."""
+        plan, info = self._plan, await self._deployment.info()
+        if current_of(info) != plan.build_id:
+            raise Conflict(f"{named(current_of(info))} was promoted meanwhile; {plan.name} is not current")
+        builds = [one for one in builds_of(info) if one != plan.build_id]
+        promoted.told += await self._tell(builds)
+        promoted.taken_over += await self._take_over(builds)
+        promoted.left = {one: await self._deployment.open_runs(one) for one in builds}
 
     async def _await_workers(self) -> None:
         plan, ends = self._plan, time.monotonic() + self._plan.wait_workers_s
@@ -124,15 +131,18 @@ class Promotion:
         """A worker that has just begun to poll is not known to the whole server at once."""
         plan, ends = self._plan, time.monotonic() + self._plan.wait_workers_s
         while before != plan.build_id:
-            with answered():
-                try:
+            try:
+                with answered():
                     await self._deployment.make_current(plan.build_id)
-                    break
-                except RPCError as error:
-                    if error.status not in _NOT_YET:
-                        raise
-                    if time.monotonic() > ends:
-                        raise Misconfigured(f"{plan.name} cannot become current: {error.message}") from error
+                break
+            except Unavailable:  # the server bounds how often versions may change
+                if time.monotonic() > ends:
+                    raise
+            except RPCError as error:
+                if error.status not in _NOT_YET:
+                    raise
+                if time.monotonic() > ends:
+                    raise Misconfigured(f"{plan.name} cannot become current: {error.message}") from error
             await asyncio.sleep(PAUSE_S)
         await self._await_spread()
         self._say(

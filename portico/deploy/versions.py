@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -36,6 +37,8 @@ UNVERSIONED = ""
 """The build id of workers without a version, as the server writes it."""
 GONE_AFTER_S = 90.0
 """A worker that waits for work asks again every minute: who has not for that long is not there."""
+LOOKS, LOOK_PAUSE_S = 10, 1.0
+"""The server bounds how often a deployment may be looked at, all callers together."""
 _IDENTITY = "portico deploy"
 _OPEN = "ExecutionStatus = 'Running'"
 _AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.RESOURCE_EXHAUSTED)
@@ -103,12 +106,16 @@ class Deployment:
         """Nothing in it where no versioned worker has ever polled."""
         request = DescribeWorkerDeploymentRequest(namespace=self._client.namespace, deployment_name=self.name)
         with answered():
-            try:
-                answer = await self._client.workflow_service.describe_worker_deployment(request)
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    return WorkerDeploymentInfo(name=self.name)
-                raise
+            for tries_left in range(LOOKS, 0, -1):
+                try:
+                    answer = await self._client.workflow_service.describe_worker_deployment(request)
+                    break
+                except RPCError as error:
+                    if error.status is RPCStatusCode.NOT_FOUND:
+                        return WorkerDeploymentInfo(name=self.name)
+                    if error.status is not RPCStatusCode.RESOURCE_EXHAUSTED or tries_left == 1:
+                        raise
+                await asyncio.sleep(LOOK_PAUSE_S)
         return answer.worker_deployment_info
 
     async def make_current(self, build_id: str) -> None:

@@ -117,6 +117,13 @@ class Workers:
         for path in (self.stack.home.parts, self.stack.home.credentials):
             shutil.copy(path, home.root / path.relative_to(self.stack.home.root))
 
+    def spawn(self, *arguments: str, **temporal: Any) -> subprocess.Popen[bytes]:
+        """A `portico` command that may be killed."""
+        command = (sys.executable, "-m", "portico.cli.main", *arguments)
+        return spawn(
+            command, environment=self.environment(**temporal), log=self.root / "command.log", cwd=CHECKOUT
+        )
+
     async def command(self, *arguments: str, **temporal: Any) -> tuple[int, str, str]:
         """Another `portico` command, with the same settings: its exit code, what it printed, and why not."""
         process = await asyncio.create_subprocess_exec(

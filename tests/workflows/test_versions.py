@@ -15,8 +15,8 @@ import pytest_asyncio
 from temporalio.worker import WorkerDeploymentConfig
 
 from portico.deploy.promotion import Plan, Promoted, Promotion
-from portico.deploy.versions import Deployment
-from portico.errors import Misconfigured
+from portico.deploy.versions import Deployment, current_of
+from portico.errors import Conflict, Misconfigured
 from portico.serve.worker import version_of
 from portico.settings_servers import TemporalSettings
 from tests.fakes.telegram import delay
@@ -45,7 +45,7 @@ def build(build_id: str) -> WorkerDeploymentConfig | None:
 
 
 async def promote(world: World, build_id: str, **waits: float) -> Promoted:
-    waits = {"wait_workers_s": 10, "rate": 100} | waits
+    waits = {"wait_workers_s": 60, "rate": 100} | waits
     deployment = Deployment(world.client, "portico")
     return await Promotion(deployment, Plan(build_id, **waits), say=lambda line: None).run()  # type: ignore[arg-type]
 
@@ -64,7 +64,7 @@ class Talk:
     world: World
     chats: list[int]
     sent: dict[int, int] = field(default_factory=dict)
-    pause_s: float = 0.2
+    pause_s: float = 0.5
 
     @asynccontextmanager
     async def going_on(self) -> AsyncIterator[None]:
@@ -207,6 +207,61 @@ async def test_a_version_that_no_worker_polls_for_is_not_promoted(world: World) 
             ("b1", "current", {"portico": 1})
         ]
         assert versions.current == "b1"
+
+
+async def test_a_promotion_that_another_one_overtakes_says_so(world: World) -> None:
+    async with world.worker(deployment_config=build("b1")), world.worker(deployment_config=build("b2")):
+        chats = [world.new_chat() for _ in range(2)]
+        talk = Talk(world, chats)
+        await promote(world, "b1")
+        for chat in chats:
+            await talk.say(chat)
+        await talk.answered()
+        slow = asyncio.create_task(promote(world, "b2", rate=0.05))
+        deployment = Deployment(world.client, "portico")
+        while current_of(await deployment.info()) != "b2":  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.5)  # it may not be asked often
+        await promote(world, "b1")
+        with pytest.raises(Conflict, match="version b1 was promoted meanwhile; version b2 is not current"):
+            await slow
+        for chat in chats:
+            await talk.say(chat)
+        await talk.answered()
+
+
+@pytest.mark.long
+async def test_many_conversations_move_although_the_promotion_is_killed_and_begun_again(
+    inner_stack: RunningStack, world: World, tmp_path: Path
+) -> None:
+    idle, busy = (Talk(world, [world.new_chat() for _ in range(count)]) for count in (60, 4))
+    with workers_of(world, inner_stack, tmp_path / "workers") as workers:
+        first = workers.start("-b1", build_id="b1")
+        await promote(world, "b1", wait_workers_s=60)
+        await asyncio.gather(*(idle.say(chat) for chat in idle.chats))
+        await idle.answered()
+        second = workers.start("-b2", build_id="b2")
+        await second.ready()
+        async with busy.going_on():
+            broken_off = workers.spawn("deploy", "promote", "--rate", "5", build_id="b2")
+            await eventually(lambda: moved(world, idle.chats, at_least=5), timeout_s=60)
+            broken_off.kill()
+            broken_off.wait()
+            code, out, err = await workers.command(
+                "deploy", "promote", "--wait-drained", "100", "--rate", "50", build_id="b2"
+            )
+            assert (code, "b1: drained" in out) == (0, True), (out, err)
+            first.stop()
+            await asyncio.gather(*(idle.say(chat) for chat in idle.chats))
+        await idle.answered()
+        await busy.answered()
+        for chat in (*idle.chats, *busy.chats):
+            assert await version(world, world.id_of(chat)) == "b2"
+        second.stop()
+
+
+async def moved(world: World, chats: list[int], *, at_least: int) -> bool:
+    builds = await asyncio.gather(*(version(world, world.id_of(chat)) for chat in chats))
+    return sum(one == "b2" for one in builds) >= at_least
 
 
 async def tool_run_of(world: World) -> str:
