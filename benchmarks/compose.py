@@ -27,6 +27,12 @@ from tests.support import CHECKOUT
 LIMIT_CPUS = 0.25
 WORKERS = (1, 2, 4)
 MIB = 1024 * 1024
+LOOK = """
+import json, pathlib
+packages = next(pathlib.Path('/opt/portico/env/lib').glob('python3*/site-packages'))
+size = lambda path: sum(file.lstat().st_size for file in [path, *path.rglob('*')] if file.is_file())
+print(json.dumps(sorted(((size(path), path.name) for path in packages.iterdir()), reverse=True)[:5]))
+"""
 SETTINGS = f"""
 [limits]
 messages_per_minute = 0
@@ -122,8 +128,8 @@ class Bench:
     def _added(self) -> dict[str, Any]:
         bench = {
             "extends": {"file": str(CHECKOUT / "compose.yaml"), "service": "worker"},
-            "command": ["sleep", "infinity"],
-            "healthcheck": {"test": ["CMD", "true"]},
+            "command": ["python", "-c", "import threading; threading.Event().wait()"],
+            "healthcheck": {"test": ["CMD", "python", "-c", "pass"]},
             "volumes": [
                 f"{CHECKOUT / 'benchmarks'}:/opt/portico/benchmarks:ro",
                 f"{self._root.parent}:{ROOT.parent}:ro",
@@ -196,12 +202,9 @@ def images(docker: Docker, lines: list[str]) -> None:
     lines += ["| image | MB unpacked | largest packages, MB |", "|---|---|---|"]
     for name in ("api", "worker", "sandbox", "triton"):
         size = int(docker.run("image", "inspect", "-f", "{{.Size}}", f"portico-{name}:{TAG}")) / 1e6
-        look = "du -sm /opt/portico/env/lib/python3*/site-packages/* | sort -rn | head -5"
-        said = docker.run(
-            "run", "--rm", "--entrypoint", "sh", f"portico-{name}:{TAG}", "-c", look, check=False
-        )
-        rows = (line.split("\t") for line in said.splitlines() if "\t" in line)
-        largest = ", ".join(f"{Path(path).name} {mb}" for mb, path in rows)
+        command = ("run", "--rm", "--entrypoint", "python3", f"portico-{name}:{TAG}", "-c", LOOK)
+        rows = json.loads(docker.run(*command))
+        largest = ", ".join(f"{package} {size_bytes / 1e6:.0f}" for size_bytes, package in rows)
         lines.append(f"| {name} | {size:.0f} | {largest} |")
 
 
