@@ -53,6 +53,8 @@ class Deployment:
     folder: Path
     port: int
     ready_s: float = 0.0
+    load: float = 0.0
+    """How many processes wanted a CPU while it came up, for each that there is."""
     files: list[Path] = field(default_factory=list)
     _root: str = ""
     _container: dict[str, str] = field(default_factory=dict)
@@ -71,6 +73,7 @@ class Deployment:
         except AssertionError as error:
             raise AssertionError(f"{str(error)[-300:]}\n{self.state()}") from None
         self.ready_s = time.monotonic() - began
+        self.load = os.getloadavg()[0] / (os.cpu_count() or 1)
 
     def down(self, *more: str) -> None:
         self.compose("down", "--remove-orphans", *more)
