@@ -143,10 +143,11 @@ def _head(facts: dict[str, Any]) -> Head:
         raise BadArchive(
             f"the archive was made by a newer Portico ({facts.get('version')}); restore it with that version"
         )
-    try:
-        return Head(**{name: facts[name] for name in Head.__dataclass_fields__})
-    except KeyError:
-        raise BadArchive("the archive's head is damaged; take another copy of it") from None
+    wanted = {"schema": int, "made_at": (int, float)}
+    named: dict[str, Any] = {name: facts.get(name) for name in Head.__dataclass_fields__}
+    if not all(isinstance(value, wanted.get(name, (str, int))) for name, value in named.items()):
+        raise BadArchive("the archive's head is damaged; take another copy of it")
+    return Head(**named)
 
 
 def _content_key(facts: dict[str, Any], lock: Lock) -> bytes:

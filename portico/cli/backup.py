@@ -102,7 +102,8 @@ def restore(
     held = SupervisorLock(home)
     held.acquire()
     try:
-        replaced = restore_home(home, archive, lock, replace=replace, master=master, tell=tell)
+        with _told(str(home.root)):
+            replaced = restore_home(home, archive, lock, replace=replace, master=master, tell=tell)
     finally:
         held.release()
     if replaced is not None:
@@ -153,21 +154,30 @@ def whole_file(target: str) -> Iterator[IO[bytes]]:
     if target == "-":
         if sys.stdout.isatty():
             raise Misconfigured("a backup is no text for a terminal: name a file, or use a pipe")
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        with _told("standard output"):
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
         return
     path = Path(target)
     if path.exists():
         raise Misconfigured(f"{path} is there already; choose another name")
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(beside, path)  # fails where somebody was faster
-    except OSError as error:
-        raise Misconfigured(f"{path} cannot be written: {error.strerror}") from None
+        with _told(str(path)):
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(beside, path)  # fails where somebody was faster
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(place: str) -> Iterator[None]:
+    """No space, no permission, a pipe that nobody reads: one line. Raises `Misconfigured`."""
+    try:
+        yield
+    except OSError as error:
+        raise Misconfigured(f"{error.filename or place}: {error.strerror or type(error).__name__}") from None

@@ -236,6 +236,25 @@ def test_a_file_is_never_overwritten(machine: Machine) -> None:
     assert machine.archive.read_text() == "mine"
 
 
+def test_a_place_that_cannot_be_written_and_a_pipe_that_nobody_reads_are_one_line(machine: Machine) -> None:
+    done = machine.run("backup", "/proc/none/saved")
+    assert (
+        done.returncode == 1 and "No such file" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    )
+    command = f"{sys.executable} -m portico.cli.main backup - | true; exit ${{PIPESTATUS[0]}}"
+    (machine.home.blobs / "portico" / "blobs" / "more").write_bytes(os.urandom(8 << 20))
+    piped = subprocess.run(
+        ("bash", "-c", command),
+        cwd=CHECKOUT,
+        env=machine.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert piped.returncode == 1 and "Traceback" not in piped.stderr
+    assert "standard output: Broken pipe" in piped.stderr
+
+
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
