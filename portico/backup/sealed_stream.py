@@ -143,7 +143,7 @@ def _head(facts: dict[str, Any]) -> Head:
         raise BadArchive(
             f"the archive was made by a newer Portico ({facts.get('version')}); restore it with that version"
         )
-    wanted = {"schema": int, "made_at": (int, float)}
+    wanted: dict[str, tuple[type, ...]] = {"schema": (int,), "made_at": (int, float)}
     named: dict[str, Any] = {name: facts.get(name) for name in Head.__dataclass_fields__}
     if not all(isinstance(value, wanted.get(name, (str, int))) for name, value in named.items()):
         raise BadArchive("the archive's head is damaged; take another copy of it")
