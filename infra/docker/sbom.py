@@ -131,7 +131,7 @@ def modules(text: str) -> Iterator[Component]:
     lines = [line.split() for line in text.splitlines() if line.startswith("\t")]
     for number, words in enumerate(lines):
         replaced = number + 1 < len(lines) and lines[number + 1][0] == "=>"
-        if words[0] not in ("dep", "=>") or replaced:
+        if words[0] not in ("mod", "dep", "=>") or words[2] == "(devel)" or replaced:
             continue
         made = _component("library", words[1], words[2], f"pkg:golang/{words[1]}@{words[2]}")
         if len(words) > 3:

@@ -30,7 +30,7 @@ Version: 1
 """
 MODULES = """runsc: go1.27.3
 \tpath\tgvisor.dev/gvisor/runsc
-\tmod\tinfra/runsc\t(devel)
+\tmod\tgvisor.dev/gvisor\tv0.0.0-20260905035102-160fafc42237\th1:DBZZqJ2Rkml6QMQsZywtnjnnGvHza6BTfYFWY9kjEWQ=
 \tdep\tgolang.org/x/sys\tv0.40.0\th1:DBZZqJ2Rkml6QMQsZywtnjnnGvHza6BTfYFWY9kjEWQ=
 \tdep\tgithub.com/old/one\tv1.0.0
 \t=>\tgithub.com/new/one\tv1.0.1\th1:DBZZqJ2Rkml6QMQsZywtnjnnGvHza6BTfYFWY9kjEWQ=
@@ -91,6 +91,7 @@ def test_debians_packages_and_gos_modules_are_there(written: dict[str, Any]) -> 
     assert zlib["licenses"] == [{"license": {"name": "Zlib"}}]
     assert not [purl for purl in listed if "/gone@" in purl]
     assert len(listed["pkg:golang/golang.org/x/sys@v0.40.0"]["hashes"][0]["content"]) == 64
+    assert "pkg:golang/gvisor.dev/gvisor@v0.0.0-20260905035102-160fafc42237" in listed
     assert "pkg:golang/github.com/new/one@v1.0.1" in listed
     assert "pkg:golang/github.com/old/one@v1.0.0" not in listed
 
