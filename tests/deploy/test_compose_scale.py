@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.cookies import SimpleCookie
 from itertools import count
 
@@ -114,20 +115,21 @@ def test_an_edge_that_is_gone_is_left(scaled: Deployment, edges: tuple[str, str]
         scaled.docker.run("start", gone)
 
 
-def chat_socket(deployment: Deployment, edge: str) -> ClientConnection:
+@contextmanager
+def chat_socket(deployment: Deployment, edge: str) -> Iterator[ClientConnection]:
     headers = {"Authorization": f"Bearer {deployment.key}", "Cookie": f"{COOKIE}={edge}"}
-    opened = connect(
+    with connect(
         f"wss://{SITE}:{deployment.port}/v1/chat",
         sock=socket.create_connection(("127.0.0.1", deployment.port)),
         ssl=deployment.context(),
         server_hostname=SITE,
         additional_headers=headers,
         proxy=None,
-    )
-    opened.send(json.dumps({"type": "hello", "after": 0, "conversation": "crossing"}))
-    while json.loads(opened.recv(timeout=30))["type"] != "hello":
-        pass
-    return opened
+    ) as opened:
+        opened.send(json.dumps({"type": "hello", "after": 0, "conversation": "crossing"}))
+        while json.loads(opened.recv(timeout=30))["type"] != "hello":
+            pass
+        yield opened
 
 
 def reply_of(opened: ClientConnection) -> str:

@@ -6,6 +6,7 @@ The next version is this one with a migration file more, so that the way back ha
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,8 @@ def applied(deployment: Deployment) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def upgrade(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Upgrade:
-    """Images of a next version. The deployment stays on it: the way back is by a backup."""
+def upgrade(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgrade]:
+    """Images of a next version. There is no way back but by a backup: afterwards the deployment is made anew."""
     before = read_env(deployment.folder / ".env")["PORTICO_VERSION"]
     migration = max(applied(deployment)) + 1
     planned = Upgrade(before, f"next{migration}", migration)
@@ -49,7 +50,11 @@ def upgrade(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) ->
         copy = f"COPY --chmod=0444 {name} {FOLDER}/\n" if image in OWN[:2] else ""
         (context / "Dockerfile").write_text(f"FROM {image}:{before}\n{copy}")
         deployment.docker.run("build", "-q", "-t", f"{image}:{planned.after}", str(context))
-    return planned
+    yield planned
+    _choose(deployment.folder / ".env", before)
+    deployment.down("-v")
+    deployment.forget_root()
+    deployment.up()
 
 
 def test_messages_flow_through_an_upgrade(deployment: Deployment, upgrade: Upgrade) -> None:
