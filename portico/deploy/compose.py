@@ -81,13 +81,9 @@ class Compose:
             process = subprocess.Popen(
                 self.command(*arguments), stdin=sent, stdout=subprocess.PIPE, stderr=said
             )
-            with process:
+            with process, _ended_with_us(process):
                 assert process.stdout is not None
-                try:
-                    yield process.stdout
-                except BaseException:
-                    process.kill()
-                    raise
+                yield process.stdout
             _check(process, arguments, said)
 
     def write(self, *arguments: str, pieces: Iterable[bytes]) -> None:
@@ -96,7 +92,7 @@ class Compose:
             process = subprocess.Popen(
                 self.command(*arguments), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said
             )
-            with process:
+            with process, _ended_with_us(process):
                 assert process.stdin is not None
                 try:
                     for piece in pieces:
@@ -104,10 +100,19 @@ class Compose:
                     process.stdin.close()
                 except BrokenPipeError:  # it has ended; why, it says itself
                     process.wait()
-                except BaseException:
-                    process.kill()
-                    raise
             _check(process, arguments, said)
+
+
+@contextmanager
+def _ended_with_us(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Kills it where what is done with it breaks off, for `Popen` waits for its end."""
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        if not done:
+            process.kill()
 
 
 def try_run(*command: str) -> tuple[int, str]:
