@@ -6,6 +6,7 @@ renders, on one Docker network in which services go by their names.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import subprocess
 import time
@@ -143,8 +144,9 @@ class Kubelet:
     def _volumes(self, name: str, spec: dict[str, Any]) -> dict[str, Path]:
         group = spec["securityContext"]["fsGroup"]
         found = {}
+        pod = self.folder / f"{name}-{secrets.token_hex(4)}"  # each pod has volumes of its own
         for volume in spec["volumes"]:
-            path = self.folder / name / volume["name"]
+            path = pod / volume["name"]
             path.mkdir(parents=True)
             if "emptyDir" not in volume:
                 self._fill(path, volume, group)
