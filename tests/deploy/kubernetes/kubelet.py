@@ -75,7 +75,7 @@ class Kubelet:
 
     def call(self, name: str, *command: str) -> str:
         """As `kubectl exec`."""
-        return self.docker.run("exec", self.container(name), *command, timeout=120)
+        return self.docker.run("exec", self.container(name), *command, timeout=600)
 
     def stop(self, name: str, *, grace_s: int) -> int:
         """As a pod is ended; the exit code."""
