@@ -47,7 +47,6 @@ PROGRAMS = {
     "terraform-kubectl": (
         ("terraform-provider-kubectl", "github.com/gavinbunney/terraform-provider-kubectl"),
     ),
-    "tofu": (("tofu", "github.com/opentofu/opentofu/cmd/tofu"),),
 }
 STAMPS = {
     # module's folder → what a program says of itself, and where a release's own build writes it
