@@ -1,8 +1,8 @@
 """Terraform for the tests: the program, its providers in a folder laid out as a registry's mirror, and a copy of the
 modules to work in.
 
-The program is the one in PATH. Two providers are built from their pinned modules. The third, `hashicorp/aws`, is no Go module of its own: it is taken from where Terraform looks for mirrors, or from the
-registry where that can be reached.
+The program is the one in PATH. Two providers are built from their pinned modules. The third, `hashicorp/aws`, is no Go
+module of its own: it is taken from where Terraform looks for mirrors, or from the registry where that can be reached.
 """
 
 from __future__ import annotations

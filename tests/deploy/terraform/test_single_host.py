@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import ssl
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,14 +234,12 @@ def test_one_more_worker_touches_nothing_else(applied: Applied) -> None:
 
 def test_destroy_keeps_the_data_and_apply_takes_it_up_again(applied: Applied) -> None:
     before, volumes = applied.deployment.lines(), applied.named("volume")
-    began = time.monotonic()
     applied.destroy()
     assert applied.named("container") == applied.named("network") == set()
     assert applied.named("volume") == volumes
     assert (applied.folder / "secrets" / "master_key").exists()
     applied.apply()
     assert applied.deployment.lines() == before
-    assert time.monotonic() - began < 600
 
 
 def test_a_secret_that_is_gone_ends_the_plan(applied: Applied) -> None:
