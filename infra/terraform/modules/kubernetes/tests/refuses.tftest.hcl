@@ -62,17 +62,17 @@ run "puts_each_document_into_its_stage" {
   command = plan
 
   assert {
-    condition     = output.resources.base == ["ConfigMap//settings", "RuntimeClass//gvisor"]
+    condition     = output.resources.base == tolist(["ConfigMap//settings", "RuntimeClass//gvisor"])
     error_message = "What others stand on comes first."
   }
 
   assert {
-    condition     = output.resources.jobs == ["Job//prepare"] && output.resources.after == ["Job//promote"]
+    condition     = output.resources.jobs == tolist(["Job//prepare"]) && output.resources.after == tolist(["Job//promote"])
     error_message = "Hooks keep Helm's order, and those of a test are left out."
   }
 
   assert {
-    condition     = output.resources.kept == ["PersistentVolumeClaim//models"] && output.resources.parts == ["Deployment/elsewhere/api"]
+    condition     = output.resources.kept == tolist(["PersistentVolumeClaim//models"]) && output.resources.parts == tolist(["Deployment/elsewhere/api"])
     error_message = "What holds data and what runs are apart."
   }
 
