@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from portico.embedded.binaries import OPA, VERSITYGW, cache_directory
-from tests.deploy.machine import CERTIFICATES, HERE, Docker, program
+from tests.deploy.machine import CERTIFICATES, HERE, Docker, module_folder, program
 from tests.support import CHECKOUT
 
 IMAGES = HERE / "images"
@@ -56,14 +56,15 @@ def _others(docker: Docker) -> None:
     for tag in (names["temporal"], names["temporal-schema"]):
         provide_image(docker, "program.Dockerfile", tag, temporal)
     provide_image(docker, "program.Dockerfile", names["s3"], {"versitygw": VERSITYGW.path})
-    for service, file, path in (
-        ("opa", "opa", OPA.path),
-        ("caddy", "caddy", program("caddy")),
-        ("temporal-ui", "ui", program("ui-server")),
-    ):
-        name = "ui-server" if file == "ui" else file
+    for name, path in (("opa", OPA.path), ("caddy", program("caddy"))):
         provide_image(docker, "program.Dockerfile", f"portico-test-{name}", {name: path})
-        provide_image(docker, f"{file}.Dockerfile", names[service], {})
+        provide_image(docker, f"{name}.Dockerfile", names[name], {})
+    ui = module_folder("ui", "github.com/temporalio/ui-server/v2")
+    shipped = {path.name: path for path in (ui / "config/docker.yaml", ui / "docker/start-ui-server.sh")}
+    provide_image(
+        docker, "program.Dockerfile", "portico-test-ui-server", {"ui-server": program("ui-server"), **shipped}
+    )
+    provide_image(docker, "ui.Dockerfile", names["temporal-ui"], {})
 
 
 def _base(docker: Docker) -> None:

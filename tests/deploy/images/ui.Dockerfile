@@ -1,6 +1,7 @@
-# The UI's official image writes its configuration from variables; here it is read from them, too.
+# As the official image: the settings and the start script that its module ships, and an ordinary user.
 FROM portico-test-ui-server
-COPY ui.sh /usr/local/bin/start
-RUN install -d -m 0777 /home/ui-server/config
+WORKDIR /home/ui-server/config
 WORKDIR /home/ui-server
-CMD ["/bin/sh", "/usr/local/bin/start"]
+RUN mv /usr/local/bin/docker.yaml config/ && mv /usr/local/bin/start-ui-server.sh /usr/local/bin/ui-server .
+USER 1000
+ENTRYPOINT ["./start-ui-server.sh"]
