@@ -97,8 +97,14 @@ class FunctionProcess:
             raise ToolFailed(f"its process cannot be started ({error.strerror})") from None
         finally:
             theirs.close()
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        made = cls(process, reader, writer, scratch, memory_bytes=room.memory_bytes)
+        # A task of its own: broken off in between, it would leave the process to nobody.
+        opening = asyncio.create_task(asyncio.open_unix_connection(sock=ours))
+        try:
+            await asyncio.wait({opening})
+        except asyncio.CancelledError:
+            await cls(process, *await opening, scratch, memory_bytes=room.memory_bytes).end()
+            raise
+        made = cls(process, *opening.result(), scratch, memory_bytes=room.memory_bytes)
         try:
             async with asyncio.timeout(START_S):
                 await made._read()

@@ -280,7 +280,7 @@ def test_an_answer_comes_whole_and_is_counted(door: Door, client: openai.OpenAI)
 
 
 def test_an_answer_is_streamed_while_it_is_written(door: Door, client: openai.OpenAI) -> None:
-    door.main.say("one", " two", " three", pause_s=0.15)
+    door.main.say("one", " two", " three", pause_s=0.5)
     begun, times, text = time.monotonic(), [], ""
     with client.chat.completions.create(
         model="main", messages=ASK, stream=True, stream_options={"include_usage": True}

@@ -55,15 +55,14 @@ def evaluated(stack: RunningStack, *arguments: object) -> dict[str, Any]:
 
 
 async def left_behind(stack: RunningStack) -> list[str]:
-    """Models that are ready and files of models, beside those that were there before."""
+    """What an evaluation loads or writes, where it is still there."""
     client = InferenceServerClient(stack.address("triton"))
     key = {"triton-grpc-protocol-portico-admin": stack.credentials()["triton_admin_key"]}
     index = await client.get_model_repository_index(headers=key, as_json=True)
     await client.close()
     ready = {str(model["name"]) for model in index["models"] if model.get("state") == "READY"}
-    return sorted(ready - {"understand", "text_encoder"}) + [
-        path.name for path in stack.home.models.glob("eval_*")
-    ]
+    made = sorted(name for name in ready if name.startswith(("eval_", "text_encoder_")))
+    return made + [path.name for path in stack.home.models.glob("eval_*")]
 
 
 @pytest.mark.parametrize(

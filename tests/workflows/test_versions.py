@@ -209,6 +209,7 @@ async def test_a_version_that_no_worker_polls_for_is_not_promoted(world: World) 
         assert versions.current == "b1"
 
 
+@pytest.mark.long
 async def test_a_promotion_that_another_one_overtakes_says_so(world: World) -> None:
     async with world.worker(deployment_config=build("b1")), world.worker(deployment_config=build("b2")):
         chats = [world.new_chat() for _ in range(2)]
@@ -217,7 +218,7 @@ async def test_a_promotion_that_another_one_overtakes_says_so(world: World) -> N
         for chat in chats:
             await talk.say(chat)
         await talk.answered()
-        slow = asyncio.create_task(promote(world, "b2", rate=0.05))
+        slow = asyncio.create_task(promote(world, "b2", rate=0.02))
         deployment = Deployment(world.client, "portico")
         while current_of(await deployment.info()) != "b2":  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.5)  # it may not be asked often
