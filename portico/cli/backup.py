@@ -154,9 +154,9 @@ def whole_file(target: str) -> Iterator[IO[bytes]]:
     if target == "-":
         if sys.stdout.isatty():
             raise Misconfigured("a backup is no text for a terminal: name a file, or use a pipe")
-        with _told("standard output"):
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
+        # A file of its own: what a broken pipe leaves in Python's standard output fails again at the very end.
+        with _told("standard output"), os.fdopen(os.dup(sys.stdout.fileno()), "wb") as file:
+            yield file
         return
     path = Path(target)
     if path.exists():
