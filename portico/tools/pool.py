@@ -23,6 +23,7 @@ class Pool:
         self._busy: set[FunctionProcess] = set()
         self._retired: set[str] = set()
         self._ending: asyncio.Task[None] | None = None
+        self._ends: set[asyncio.Task[None]] = set()
         self._closed = False
 
     @property
@@ -40,7 +41,7 @@ class Pool:
     async def lease(self, room: Room) -> AsyncIterator[FunctionProcess]:
         """A process for one call; afterwards it is kept, or ended where the call left something behind."""
         async with self._places:
-            process = self._take(room.key) or await FunctionProcess.start(room)
+            process = await self._take(room.key) or await FunctionProcess.start(room)
             self._busy.add(process)
             try:
                 yield process
@@ -49,13 +50,13 @@ class Pool:
                 if process.clean and process.alive and not self._closed and room.key not in self._retired:
                     self._keep(room.key, process)
                 else:
-                    await asyncio.shield(process.end())
+                    await self._end(process)
 
     async def retire(self, key: str) -> None:
         """End what is idle in a room that nobody will ask for again."""
         self._retired.add(key)
         for _, process in self._idle.pop(key, []):
-            await process.end()
+            await self._end(process)
 
     def revive(self, key: str) -> None:
         """The room is asked for again: a file was changed back."""
@@ -67,17 +68,26 @@ class Pool:
             self._ending.cancel()
         for waiting in self._idle.values():
             for _, process in waiting:
-                await process.end()
+                await self._end(process)
         self._idle.clear()
         for process in tuple(self._busy):
-            await process.end()
+            await self._end(process)
+        await asyncio.gather(*self._ends)
 
-    def _take(self, key: str) -> FunctionProcess | None:
+    async def _end(self, process: FunctionProcess) -> None:
+        """In a task of its own: broken off in the middle, something of the process would stay."""
+        task = asyncio.create_task(process.end())
+        self._ends.add(task)
+        task.add_done_callback(self._ends.discard)
+        await asyncio.shield(task)
+
+    async def _take(self, key: str) -> FunctionProcess | None:
         waiting = self._idle.get(key, [])
         while waiting:
             _, process = waiting.pop()
             if process.alive:
                 return process
+            await self._end(process)  # of one that was killed its line and its files are still there
         return None
 
     def _keep(self, key: str, process: FunctionProcess) -> None:
@@ -99,5 +109,5 @@ class Pool:
                 seen.add(key)
                 if since < oldest or surplus or not process.alive:
                     self._idle[key] = [one for one in self._idle.get(key, []) if one[1] is not process]
-                    await process.end()
+                    await self._end(process)
         self._idle.clear()

@@ -164,7 +164,7 @@ class FunctionProcess:
 
     async def end(self) -> None:
         """Kill it with everything that it started, and take its files away."""
-        self._writer.close()
+        self._writer.transport.abort()  # closing would wait until what was written is read
         await kill_tree(self._process)
         shutil.rmtree(self._scratch, ignore_errors=True)
 

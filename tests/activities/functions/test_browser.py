@@ -256,10 +256,15 @@ def _status(pid: int) -> dict[str, str]:
 
 
 async def test_nothing_stays_when_it_is_over(tools: Tools, shop: str) -> None:
+    before = _browser_folders()
     await tools("browser_read", url=f"{shop}/")
     assert [words for _, words in _chromium_processes()] == []
-    left = [path for folder in ("/dev/shm", "/tmp") for path in Path(folder).glob("playwright*")]
-    assert left == []
+    assert _browser_folders() <= before
+
+
+def _browser_folders() -> set[Path]:
+    """Also those that somebody else's browser left when it was killed."""
+    return {path for folder in ("/dev/shm", "/tmp") for path in Path(folder).glob("playwright*")}
 
 
 async def test_what_is_no_address_is_refused(tools: Tools) -> None:

@@ -42,7 +42,9 @@ def turn_said(watched: Watched, text: str, *, chat: int) -> str:
 
 
 def spans_of(watched: Watched, turn: str) -> list[TakenSpan]:
-    watched.traces.wait_for("turn", lambda span: span.turn == turn)
+    """Of the edge and of the worker: each sends its own in its own time."""
+    for last in ("receive", "turn"):
+        watched.traces.wait_for(last, lambda span: span.turn == turn)
     return sorted(watched.traces.of_turn(turn), key=lambda span: span.start_ns)
 
 

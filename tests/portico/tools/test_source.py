@@ -318,6 +318,23 @@ async def test_idle_processes_end(tmp_path: Path) -> None:
         await tools.until(lambda: not Path(f"/proc/{pid}/cmdline").exists())
 
 
+async def test_of_an_idle_process_that_was_killed_nothing_stays(tmp_path: Path) -> None:
+    write(tmp_path, "hello.py", HELLO.format(name="hello", word="one"))
+    async with watched(tmp_path) as tools:
+        tools.pool._idle_s = 60
+        spec = tools.catalog.spec("hello")
+        assert spec is not None
+        await tools.run(spec)
+        (killed,) = tools.pool.pids
+        ((_, process),) = next(iter(tools.pool._idle.values()))
+        os.kill(killed, signal.SIGKILL)
+        await tools.until(lambda: not process.alive)
+        assert await tools.run(spec) == "one"
+        assert killed not in tools.pool.pids
+        assert process._writer.is_closing()
+        assert not process._scratch.exists()
+
+
 def test_processes_end_with_a_worker_that_is_killed(tmp_path: Path) -> None:
     write(
         tmp_path,
