@@ -334,7 +334,7 @@ async def test_an_answer_breaks_off_as_away_when_something_is_killed_and_the_nex
     models = TritonModels(stack.home, lambda: SETTINGS)
     await ask(models, "endless", "hello", max_tokens=1)
 
-    with pytest.raises(Unavailable, match="fell silent|broke off"):
+    with pytest.raises(Unavailable, match=r"fell silent|broke off"):
         await broken_off(models, lambda: os.kill(process_of(stack, "endless"), signal.SIGKILL))
     assert (await ask(models, "endless", "hello", max_tokens=3)).last.output_tokens == 3
 
