@@ -218,17 +218,21 @@ export class Log {
     this._working.delete(turn);
   }
 
-  // A person's words that were answered are a line from now on, and no longer on their way. Lines carry the
-  // server's time and these words the browser's, so they take theirs from the line before.
+  // A person's words that were answered are a line from now on, and no longer on their way. So are those that were
+  // said before and still wait: a tool's answer comes after that of the question behind it.
   _keepSaid(turn) {
-    const said = this._outbox.all().find((message) => message.turn === turn);
-    if (!said) return;
-    if (!this._lines.some((line) => line.id === said.id)) this._putSaid(said);
-    this._outbox.drop(said.id);
+    const sent = this._outbox.all().filter((message) => message.turn);
+    const last = sent.findIndex((message) => message.turn === turn);
+    if (last < 0) return;
+    for (const said of sent.slice(0, last + 1)) {
+      if (!this._lines.some((line) => line.id === said.id)) this._putSaid(said, turn);
+    }
+    this._outbox.drop(sent[last].id);
   }
 
-  _putSaid(said) {
-    const answer = this._lines.findIndex((line) => line.role === "assistant" && line.turn === said.turn);
+  // Lines carry the server's time and these words the browser's, so they take theirs from the line before.
+  _putSaid(said, answered) {
+    const answer = this._lines.findIndex((line) => line.role === "assistant" && line.turn === answered);
     const index = answer < 0 ? this._lines.length : answer;
     const before = this._lines[index - 1]?.at ?? 0;
     const at = answer < 0 ? Math.max(said.at, before + TICK_S) : Math.max(before, this._lines[answer].at - TICK_S);

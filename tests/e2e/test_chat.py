@@ -68,16 +68,16 @@ def test_each_reply_leads_to_its_history(open_chat: OpenChat) -> None:
 
 def test_conversations_are_listed_and_kept_apart(open_chat: OpenChat) -> None:
     chat = open_chat("apart")
-    chat.ask("What is 17 × 23?")
+    chat.ask("What is 17 × 31?")
     chat.page.locator("#new").click()
     expect(chat.page.locator("#welcome")).to_be_visible()
-    chat.ask("What is 2 + 3?")
-    entry = chat.page.locator("#conversations button", has_text="What is 2 + 3?")
+    chat.ask("What is 2 + 31?")
+    entry = chat.page.locator("#conversations button", has_text="What is 2 + 31?")
     expect(entry).to_have_attribute("aria-current", "page", timeout=10_000)
-    chat.page.locator("#conversations button", has_text="What is 17 × 23?").first.click()
-    expect(chat.page.locator(".user .said")).to_have_text(["What is 17 × 23?"])
+    chat.page.locator("#conversations button", has_text="What is 17 × 31?").first.click()
+    expect(chat.page.locator(".user .said")).to_have_text(["What is 17 × 31?"])
     chat.page.go_back()
-    expect(chat.page.locator(".user .said")).to_have_text(["What is 2 + 3?"])
+    expect(chat.page.locator(".user .said")).to_have_text(["What is 2 + 31?"])
 
 
 def test_what_one_window_says_the_other_shows(open_chat: OpenChat) -> None:

@@ -33,14 +33,34 @@ def draw(context: ToolContext, what: str) -> str:
     return f"Here is {{what}}."
 '''
 
+SLOW = '''
+"""Sleeps."""
+
+import time
+
+from portico.tool import tool
+
+
+@tool(effects="none", risk="low")
+def nap() -> str:
+    """Take a nap."""
+    time.sleep(1.5)
+    return "Well rested."
+'''
+
 
 @pytest.fixture
 def chat(stack: RunningStack, open_chat: OpenChat) -> ChatPage:
+    return with_function(
+        stack, open_chat("drawing"), FUNCTION, listed="draw – Draw a picture (needs a yes first)"
+    )
+
+
+def with_function(stack: RunningStack, page: ChatPage, text: str, *, listed: str) -> ChatPage:
     stack.home.functions.mkdir(parents=True, exist_ok=True)
-    (stack.home.functions / "draw.py").write_text(FUNCTION)
-    page = open_chat("drawing")
+    (stack.home.functions / f"{listed.split()[0]}.py").write_text(text)
     for _ in range(20):
-        if "draw – Draw a picture (needs a yes first)" in page.ask("/tools"):
+        if listed in page.ask("/tools"):
             return page
         page.page.wait_for_timeout(500)
     raise AssertionError("the function was not found")
@@ -66,3 +86,20 @@ def test_a_person_says_yes_sees_the_work_and_gets_the_picture(chat: ChatPage) ->
     chat.wait_ready()
     expect(chat.page.locator(".picture img")).to_be_visible()
     assert chat.complaints == []
+
+
+def test_what_was_said_keeps_its_order_when_a_tools_answer_comes_last(
+    stack: RunningStack, open_chat: OpenChat
+) -> None:
+    chat = with_function(stack, open_chat("napping"), SLOW, listed="nap – Take a nap")
+    before = chat.replies.count()
+    chat.say("/tool nap")
+    chat.say("/whoami")
+    expect(chat.replies).to_have_count(before + 2, timeout=30_000)
+    assert "Well rested." in chat.reply(before + 1)
+    assert chat.said[-2:] == ["/tool nap", "/whoami"]
+    expect(chat.page.locator(".line.user.kept, .line.user.sending")).to_have_count(0)
+    chat.page.reload()
+    chat.wait_ready()
+    expect(chat.replies).to_have_count(before + 2)
+    assert chat.said[-2:] == ["/tool nap", "/whoami"]
