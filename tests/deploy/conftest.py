@@ -21,7 +21,16 @@ def docker() -> Iterator[Docker]:
 
 
 @pytest.fixture(scope="session")
-def deployment(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def images(docker: Docker) -> None:
+    """Built once. Those that `PORTICO_TEST_DEPLOYMENT` runs on are there."""
+    if "PORTICO_TEST_DEPLOYMENT" not in os.environ:
+        provide_images(docker)
+
+
+@pytest.fixture(scope="session")
+def deployment(
+    docker: Docker, images: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
     """The compose deployment, started once for all tests; leave it running and ready.
 
     `PORTICO_TEST_DEPLOYMENT` names the folder of one that is running and is to stay, for work on one test.
@@ -29,7 +38,6 @@ def deployment(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Iter
     if running := os.environ.get("PORTICO_TEST_DEPLOYMENT"):
         yield found(docker, Path(running))
         return
-    provide_images(docker)
     remove(docker)
     made = make(docker, tmp_path_factory.mktemp("deployment"))
     try:

@@ -14,7 +14,7 @@ import pytest
 from tests.deploy.kubernetes.chart import PLAIN, merged, pods, render
 from tests.deploy.kubernetes.kubelet import Kubelet, files_of
 from tests.deploy.machine import Docker
-from tests.deploy.provide import TAG, provide_images
+from tests.deploy.provide import TAG
 from tests.support import CHECKOUT
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(2400)]
@@ -86,10 +86,12 @@ def specs() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def kubelet(
-    docker: Docker, specs: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+    docker: Docker,
+    images: None,
+    specs: dict[str, dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Kubelet]:
     """All pods of the chart, ready; leave them so."""
-    provide_images(docker)
     folder = tmp_path_factory.mktemp("kubelet")
     servers = Servers(docker, folder / "deployment")
     settings = {"portico.toml": ""}
