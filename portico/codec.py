@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from cryptography.exceptions import InvalidTag
+from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import (
@@ -26,7 +27,7 @@ from portico.crypto import Keyring, seal, unseal
 
 ENCODING_AES = b"binary/portico-aes256gcm"
 ENCODING_SEALED = b"binary/portico-sealed"
-REFUSED_MARKER = b'{"refused": "a payload that is not encrypted"}'
+REFUSED_MARKER = b'{"refused": "a payload that this Portico did not encrypt"}'
 _CONTEXT = b"portico payload v1|"
 
 
@@ -86,26 +87,28 @@ class EncryptionCodec(PayloadCodec):
                 plain = unseal(key, payload.data, context=context)
             else:
                 raise RefusedPayload(f"key {key_id} is not for this encoding")
-        except (KeyError, InvalidTag, ValueError) as error:
+            return Payload.FromString(plain)
+        except (KeyError, InvalidTag, ValueError, DecodeError) as error:
             raise RefusedPayload(f"a payload does not open with key {key_id!r}") from error
-        return Payload.FromString(plain)
 
 
 class WorkerCodec(EncryptionCodec):
     """For workers: a payload that is not ours becomes a marker without content instead of an error.
 
-    An error here would fail the workflow task for ever, so that one plain signal of any local process would stop a
-    conversation; the marker is an envelope without a body, which ends as a dead letter.
+    An error here would fail the workflow task for ever, so that one signal of any local process, or of who stole an
+    edge, would stop a conversation; the marker is an envelope without a body, which ends as a dead letter. A worker
+    with the wrong keys loses nothing by it: the marker is no conversation's state, so its tasks fail until it has
+    the right ones.
     """
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         return [self._opened_or_marker(payload) for payload in payloads]
 
     def _opened_or_marker(self, payload: Payload) -> Payload:
-        encoding = payload.metadata.get("encoding", b"")
-        if encoding in (ENCODING_AES, ENCODING_SEALED):
+        try:
             return self.decrypt(payload)
-        return Payload(metadata={"encoding": b"json/plain"}, data=REFUSED_MARKER)
+        except RefusedPayload:
+            return Payload(metadata={"encoding": b"json/plain"}, data=REFUSED_MARKER)
 
 
 class SealingCodec(PayloadCodec):

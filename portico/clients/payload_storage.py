@@ -1,18 +1,26 @@
-"""Large Temporal payloads in S3. They are ciphertext already: the codec runs before they are put away."""
+"""Large Temporal payloads in S3. They are ciphertext already: the codec runs before they are put away.
+
+Where Temporal holds a reference that is none of ours, or that leads to nothing, the codec gets what is no ciphertext,
+and decides. An error would fail the workflow task for ever; one is raised only where S3 itself does not answer.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from google.protobuf.message import DecodeError
+from temporalio.api.common.v1 import Payload
+from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.contrib.aws.s3driver import S3StorageDriver, S3StorageDriverClient
-from temporalio.converter import ExternalStorage
+from temporalio.converter import ExternalStorage, StorageDriverClaim, StorageDriverRetrieveContext
 
 from portico.connections import Connections
+from portico.logs import logger
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -24,11 +32,47 @@ _THREADS = 4
 
 T = TypeVar("T")
 
+log = logger("temporal")
+
 
 def payload_storage(connections: Connections) -> ExternalStorage:
     """What the data converter needs to keep large payloads out of Temporal's database."""
-    driver = S3StorageDriver(_Boto3Client(connections), connections.bucket)
-    return ExternalStorage(drivers=[driver], payload_size_threshold=THRESHOLD_BYTES)
+    driver = _Driver(_Boto3Client(connections), connections.bucket)
+    return _OwnReferences(drivers=[driver], payload_size_threshold=THRESHOLD_BYTES)
+
+
+class _OwnReferences(ExternalStorage):
+    """Follows the references that this driver writes, and no others."""
+
+    def _decode_reference(self, payload: Payload) -> ExternalStorageReference | None:
+        try:
+            found = super()._decode_reference(payload)
+        except (RuntimeError, TypeError, ValueError):
+            return None
+        if found is None or found.driver_name != self.drivers[0].name():
+            return None
+        return found if {"bucket", "key", "hash_algorithm", "hash_value"} <= set(found.claim_data) else None
+
+
+class _Driver(S3StorageDriver):
+    async def retrieve(
+        self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
+    ) -> list[Payload]:
+        return list(await asyncio.gather(*(self._one(context, claim) for claim in claims)))
+
+    async def _one(self, context: StorageDriverRetrieveContext, claim: StorageDriverClaim) -> Payload:
+        try:
+            (found,) = await super().retrieve(context, [claim])
+        except (ValueError, DecodeError):
+            cause = "it is not what the reference says"
+        except RuntimeError as error:
+            if not _says_it_is_not_there(error.__cause__):
+                raise
+            cause = "it is not there"
+        else:
+            return found
+        log.warning("payload.refused", cause=cause)
+        return Payload()
 
 
 class _Boto3Client(S3StorageDriverClient):
@@ -100,7 +144,14 @@ def _exists(client: S3Client, bucket: str, key: str) -> bool:
     try:
         client.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+        if _says_it_is_not_there(error):
             return False
         raise
     return True
+
+
+def _says_it_is_not_there(error: BaseException | None) -> bool:
+    from botocore.exceptions import ClientError
+
+    status = error.response.get("ResponseMetadata", {}) if isinstance(error, ClientError) else {}
+    return status.get("HTTPStatusCode") == 404

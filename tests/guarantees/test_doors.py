@@ -23,10 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
+from temporalio.api.sdk.v1 import ExternalStorageReference
+from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import Client
+from temporalio.converter import JSONProtoPayloadConverter
 from temporalio.service import RPCError
 
-from portico.crypto import open_keyring
+from portico.codec import ENCODING_AES, ENCODING_SEALED
+from portico.crypto import open_keyring, seal, seal_public_key
 from portico.embedded import probes
 from portico.ids import conversation_id
 from tests.support import RunningStack, until
@@ -298,6 +303,54 @@ def test_plain_text_at_temporals_door_is_no_message(stack: RunningStack) -> None
     assert "391" in said
     assert marker not in said.replace(f"door-{marker}", "")
     assert "1600" not in said
+
+
+def test_what_does_not_open_stops_no_conversation(stack: RunningStack) -> None:
+    """Who stole an edge may signal conversations: with garbage, under our key's names, or with references."""
+    chat = f"garbage-{uuid.uuid4().hex}"
+    first = stack.run("send", "What is 17 * 23?", "--conversation", chat, "--json")
+    workflow_id = json.loads(first.stdout)["history_url"].rpartition("/")[2]
+    asyncio.run(_signal_raw(stack, workflow_id, _garbage(stack)))
+    again = stack.run("send", "What is 30 * 30?", "--conversation", chat)
+    assert "900" in again.stdout, "the conversation goes on" + again.stdout + again.stderr
+
+
+def _garbage(stack: RunningStack) -> list[Payload]:
+    keyring = open_keyring(stack.home)
+    sealing, content = keyring.current("seal").id, keyring.current("payload").id
+
+    def sealed(plain: bytes) -> bytes:
+        return seal(seal_public_key(keyring)[1], plain, context=b"portico payload v1|" + sealing.encode())
+
+    def encrypted(encoding: bytes, key_id: str, data: bytes) -> Payload:
+        return Payload(metadata={"encoding": encoding, "key-id": key_id.encode()}, data=data)
+
+    strange = Payload(metadata={"encoding": b"binary/strange"}, data=b"x").SerializeToString()
+    nothing = {"bucket": "portico", "key": "gone", "hash_algorithm": "sha256", "hash_value": "0"}
+    references = (
+        ExternalStorageReference(driver_name=name, claim_data=claim)
+        for name, claim in (("aws.s3driver", nothing), ("aws.s3driver", {}), ("other", nothing))
+    )
+    return [
+        *(encrypted(ENCODING_AES, key_id, b"garbage" * 9) for key_id in (content, sealing, "unknown")),
+        *(encrypted(ENCODING_SEALED, key_id, b"garbage" * 9) for key_id in (sealing, content, "unknown")),
+        *(encrypted(ENCODING_SEALED, sealing, sealed(plain)) for plain in (b"\xff\xff no payload", strange)),
+        *(JSONProtoPayloadConverter().to_payload(reference) or Payload() for reference in references),
+        Payload(metadata={"encoding": b"json/protobuf", "messageType": b"temporal.api.sdk.v1.Nothing"}),
+    ]
+
+
+async def _signal_raw(stack: RunningStack, workflow_id: str, payloads: list[Payload]) -> None:
+    client = await Client.connect(stack.address("temporal"))
+    for payload in payloads:
+        await client.workflow_service.signal_workflow_execution(
+            SignalWorkflowExecutionRequest(
+                namespace="default",
+                workflow_execution=WorkflowExecution(workflow_id=workflow_id),
+                signal_name="receive",
+                input=Payloads(payloads=[payload]),
+            )
+        )
 
 
 def test_plain_text_starts_no_conversation(stack: RunningStack) -> None:

@@ -10,8 +10,10 @@ from temporalio.api.failure.v1 import Failure
 
 from portico.codec import EncryptionCodec, RefusedPayload, SealingCodec, WorkerCodec, data_converter
 from portico.contracts import TextPart
-from portico.crypto import Keyring, open_keyring, seal_public_key
+from portico.crypto import Keyring, open_keyring, seal, seal_public_key
 from portico.home import Home
+from portico.steps import ToolRunInput
+from workflows.state import ConversationState
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"a-marker-that-nobody-may-read"')
 
@@ -114,3 +116,26 @@ async def test_contracts_travel_encrypted(codec: EncryptionCodec) -> None:
     payloads = await converter.encode([TextPart(text="a-marker-that-nobody-may-read")])
     assert all(b"marker" not in payload.SerializeToString() for payload in payloads)
     assert await converter.decode(payloads, [TextPart]) == [TextPart(text="a-marker-that-nobody-may-read")]
+
+
+async def test_a_worker_sees_a_marker_too_where_nothing_opens(keyring: Keyring) -> None:
+    worker, good = WorkerCodec(keyring), EncryptionCodec(keyring).encrypt(PLAIN)
+    sealing = keyring.current("seal").id.encode()
+    key_id, public = seal_public_key(keyring)
+    nonsense = seal(public, b"\xff\xff", context=b"portico payload v1|" + key_id.encode())
+    for wrong in (
+        changed(good, data=b"garbage" * 9),
+        changed(good, key_id=b"unknown"),
+        changed(good, key_id=sealing),
+        Payload(metadata={"encoding": b"binary/portico-sealed", "key-id": sealing}, data=nonsense),
+    ):
+        (marker,) = await worker.decode([wrong])
+        assert b"refused" in marker.data
+
+
+async def test_a_marker_is_no_state_of_a_conversation(keyring: Keyring) -> None:
+    """So a worker with the wrong keys waits, and ends nothing."""
+    converter = data_converter(WorkerCodec(keyring))
+    for kind in (ConversationState, ToolRunInput):
+        with pytest.raises((RuntimeError, ValueError)):
+            await converter.decode([PLAIN], [kind])

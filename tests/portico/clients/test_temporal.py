@@ -15,7 +15,7 @@ from temporalio.worker import Worker
 
 from portico.clients import temporal
 from portico.clients.temporal import connect, ensure_namespace
-from portico.codec import SealingCodec
+from portico.codec import RefusedPayload, SealingCodec
 from portico.connections import Connections
 from portico.contracts import TextPart
 from portico.crypto import Keyring, open_keyring, seal_public_key
@@ -112,6 +112,23 @@ async def test_small_and_large_payloads_come_back_and_lie_nowhere_in_clear(
     assert not list((folder / "data" / "portico" / "v0").rglob("echo-small"))
     assert readable(folder) == []
     assert await blobs.prune(2e9) >= 1
+    blobs.close()
+
+
+async def test_what_a_reference_does_not_lead_to_is_refused_and_a_server_that_is_away_waited_for(
+    servers: Connections, keyring: Keyring
+) -> None:
+    blobs = BlobStore(servers, keyring)
+    await blobs.ensure_bucket()
+    converter = (await connect(servers, keyring)).data_converter
+    (reference,) = await converter.encode([TextPart(text="z" * LARGE)])
+    assert await converter.decode([reference], [TextPart]) == [TextPart(text="z" * LARGE)]
+    away = replace(servers, s3_url="http://127.0.0.1:1")
+    with pytest.raises(RuntimeError, match="retrieve failed"):
+        await (await connect(away, keyring, lazy=True)).data_converter.decode([reference], [TextPart])
+    assert await blobs.prune(2e9) >= 1
+    with pytest.raises(RefusedPayload):
+        await converter.decode([reference], [TextPart])
     blobs.close()
 
 
