@@ -70,7 +70,7 @@ def promote(
     )
     promoted = asyncio.run(_promote(plan))
     _tell(promoted, as_json=as_json)
-    if wait_drained and not promoted.drained:
+    if promoted.lost or (wait_drained and not promoted.drained):
         raise typer.Exit(NOT_DRAINED)
 
 
@@ -82,6 +82,10 @@ def _tell(promoted: Promoted, *, as_json: bool) -> None:
         return
     typer.echo(f"{named(promoted.build_id)}: current")
     typer.echo(f"conversations told to move: {promoted.told}, runs taken over: {promoted.taken_over}")
+    if promoted.lost:
+        typer.echo(
+            f"what is open on others could not be moved or counted ({promoted.lost}): give the command again"
+        )
     for build_id, left in promoted.left.items():
         typer.echo(f"still open on {build_id}: {left}" if left.any else f"{build_id}: drained")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from temporalio.api.enums.v1 import RoutingConfigUpdateState
@@ -60,17 +61,18 @@ class Plan:
 
 @dataclass
 class Promoted:
-    """What came of it. `left`: open runs of every other version."""
+    """What came of it. `left`: open runs of every other version. `lost`: why they could not be counted."""
 
     build_id: str
     before: str
     told: int = 0
     taken_over: int = 0
     left: dict[str, OpenRuns] = field(default_factory=dict)
+    lost: str = ""
 
     @property
     def drained(self) -> bool:
-        return not any(open_runs.any for open_runs in self.left.values())
+        return not self.lost and not any(open_runs.any for open_runs in self.left.values())
 
 
 class Promotion:
@@ -84,8 +86,8 @@ class Promotion:
         self._taken: dict[str, float] = {}
 
     async def run(self) -> Promoted:
-        """Raises `Misconfigured` where no worker polls for the version, `Conflict` where another one is promoted
-        meanwhile, `Unavailable` while Temporal is away.
+        """Raises `Misconfigured` where no worker polls for the version, `Unavailable` while Temporal is away, both
+        before anything has changed; `Conflict` where another version is promoted meanwhile.
         """
         plan = self._plan
         before = current_of(await self._deployment.info())
@@ -96,9 +98,10 @@ class Promotion:
         while True:
             try:
                 await self._move(promoted)
-            except Unavailable:
+            except Unavailable as error:
                 if time.monotonic() > ends:
-                    raise
+                    promoted.lost = error.message
+                    return promoted
             else:
                 if promoted.drained or time.monotonic() > ends:
                     return promoted
@@ -153,9 +156,10 @@ class Promotion:
         """A conversation that renews before its queue knows of the switch would stay where it is."""
         ends = time.monotonic() + SPREAD_S
         under_way = RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_IN_PROGRESS
-        while (await self._deployment.info()).routing_config_update_state == under_way:
-            if time.monotonic() > ends:
-                return
+        while time.monotonic() < ends:
+            with suppress(Unavailable):
+                if (await self._deployment.info()).routing_config_update_state != under_way:
+                    return
             await asyncio.sleep(PAUSE_S)
 
     async def _tell(self, builds: list[str]) -> int:

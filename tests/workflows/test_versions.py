@@ -15,8 +15,8 @@ import pytest_asyncio
 from temporalio.worker import WorkerDeploymentConfig
 
 from portico.deploy.promotion import Plan, Promoted, Promotion
-from portico.deploy.versions import Deployment, current_of
-from portico.errors import Conflict, Misconfigured
+from portico.deploy.versions import Deployment, OpenRuns, current_of
+from portico.errors import Conflict, Misconfigured, Unavailable
 from portico.serve.worker import version_of
 from portico.settings_servers import TemporalSettings
 from tests.fakes.telegram import delay
@@ -228,6 +228,23 @@ async def test_a_promotion_that_another_one_overtakes_says_so(world: World) -> N
         for chat in chats:
             await talk.say(chat)
         await talk.answered()
+
+
+class Losing(Deployment):
+    """Temporal goes away as soon as something is counted."""
+
+    async def open_runs(self, build_id: str) -> OpenRuns:
+        raise Unavailable("temporal", "UNAVAILABLE")
+
+
+async def test_a_promotion_whose_server_goes_away_after_the_switch_says_so(world: World) -> None:
+    async with world.worker(deployment_config=build("b1")), world.worker(deployment_config=build("b2")):
+        await promote(world, "b1")
+        plan = Plan("b2", wait_workers_s=60, rate=100)
+        promoted = await Promotion(Losing(world.client, "portico"), plan, say=lambda line: None).run()
+        assert "temporal" in promoted.lost
+        assert not promoted.drained
+        assert current_of(await Deployment(world.client, "portico").info()) == "b2"
 
 
 @pytest.mark.long
