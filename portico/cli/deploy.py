@@ -32,21 +32,28 @@ Folder = Annotated[Path, typer.Argument(help="where the deployment's secrets and
 @app.command()
 def init(
     folder: Folder = Path(),
-    site: Annotated[str, typer.Option("--site", help="host name under which people reach it")] = "localhost",
-    https_port: Annotated[int, typer.Option("--https-port", min=1, max=65535)] = 443,
+    site: Annotated[
+        str | None, typer.Option("--site", help="host name under which people reach it [default: localhost]")
+    ] = None,
+    https_port: Annotated[
+        int | None, typer.Option("--https-port", min=1, max=65535, help="the published port [default: 443]")
+    ] = None,
 ) -> None:
     """Make the secrets and the .env file of a deployment. What is there is kept."""
     from portico.deploy import secrets
     from portico.deploy.checks import HOST
 
-    if not HOST.fullmatch(site):
+    if site is not None and not HOST.fullmatch(site):
         raise Misconfigured(f"{site!r} is no host name, such as chat.example.com")
+    env = folder / ".env"
+    _fits(env, site, https_port)
     folder.mkdir(parents=True, exist_ok=True)
     for name in secrets.make(folder):
         typer.echo(f"made {folder / secrets.FOLDER / name}")
-    env = folder / ".env"
-    if not env.exists():
-        env.write_text(f"PORTICO_SITE={site}\nPORTICO_HTTPS_PORT={https_port}\n")
+    if env.exists():
+        typer.echo(f"kept {env}")
+    else:
+        env.write_text(f"PORTICO_SITE={site or 'localhost'}\nPORTICO_HTTPS_PORT={https_port or 443}\n")
         typer.echo(f"made {env}")
     config = folder / "config" / "portico.toml"
     if not config.exists():
@@ -55,6 +62,17 @@ def init(
         typer.echo(f"made {config}")
     typer.echo(f"Keep a copy of {folder / secrets.FOLDER} elsewhere: without it no backup can be read.")
     typer.echo("Next: portico deploy check, then docker compose up --wait")
+
+
+def _fits(env: Path, site: str | None, https_port: int | None) -> None:
+    """An `.env` that is there is never changed; asking for something else than it says would do nothing."""
+    from portico.deploy.checks import DEFAULT_PORT, read_env
+
+    there = read_env(env)
+    says = {"PORTICO_SITE": there.get("PORTICO_SITE", ""), "PORTICO_HTTPS_PORT": str(DEFAULT_PORT)} | there
+    for name, wanted in (("PORTICO_SITE", site), ("PORTICO_HTTPS_PORT", https_port)):
+        if env.exists() and wanted is not None and says[name] != str(wanted):
+            raise Misconfigured(f"{env} is there and never changed; for this, write {name}={wanted} into it")
 
 
 @app.command()

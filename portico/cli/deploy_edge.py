@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated
 
@@ -17,31 +18,65 @@ GateFolder = Annotated[
     Path | None,
     typer.Option("--gate-folder", help="the gate's keys, which stay here [default: PORTICO_HOME/gate]"),
 ]
-Name = Annotated[str, typer.Option("--name", help="what the edge's certificate calls it")]
+Name = Annotated[str, typer.Option("--name", help="what the edge's certificate calls it [default: edge]")]
+Renew = Annotated[
+    bool, typer.Option("--renew", help="only new certificates, for an edge that is there and for the gate")
+]
+RESTART = "docker compose --profile hybrid up -d --force-recreate gate"
 
 
-def edge(target: Target, gate: Gate, gate_folder: GateFolder = None, name: Name = "edge") -> None:
+def edge(
+    target: Target, gate: Gate = "", gate_folder: GateFolder = None, name: Name = "", renew: Renew = False
+) -> None:
     """Write what an edge needs that only verifies webhooks and seals them: no key that opens anything stored."""
+    from portico.deploy.certificates import lifetimes
+    from portico.deploy.edge import name_of, write_gate, write_passport
+    from portico.home import Home
+
+    host = _host_of(gate) if gate or not renew else ""
+    called = name_of(target, name)
+    kept = gate_folder or Home.from_environment().root / "gate"
+    written = [] if renew else _write_edge(target, gate)
+    written += write_passport(target, write_gate(kept, host=host, renew=renew), name=called)
+    for path in written:
+        typer.echo(f"made {path}")
+    first = min(one.ends for one in lifetimes(kept) if one.edge in ("", called))
+    typer.echo(f"Certificates are good until {first:%Y-%m-%d}; before that day: portico deploy edge --renew")
+    typer.echo(f"{kept} holds the gate's keys and stays here; docs/hybrid.md says how the gate is started.")
+    typer.echo(f"A gate that runs knows them only after a restart (with compose: {RESTART})")
+
+
+def _host_of(gate: str) -> str:
+    from portico.deploy.checks import HOST
+
+    given, _, port = gate.rpartition(":")
+    host = given.removeprefix("[").removesuffix("]")
+    if not port.isdecimal() or not (HOST.fullmatch(host) or _is_address(host)):
+        raise Misconfigured(f"--gate {gate}: HOST:PORT is wanted, such as core.example.com:7443")
+    return host
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _write_edge(target: Path, gate: str) -> list[Path]:
     from channels import registry
     from portico.cli.store import with_database
     from portico.crypto import open_keyring
-    from portico.deploy.edge import write_edge, write_gate, write_passport
+    from portico.deploy.edge import write_edge
     from portico.home import Home
     from portico.serve.foundation import secret_resolver
     from portico.settings import load_settings
     from portico.storage.secrets import SecretStore
 
-    host, _, port = gate.rpartition(":")
-    if not host or not port.isdecimal():
-        raise Misconfigured(f"--gate {gate}: HOST:PORT is wanted, such as core.example.com:7443")
     home = Home.from_environment()
     home.make()
     settings = load_settings(home)
     resolve = with_database(lambda database, _: secret_resolver(SecretStore(database)))
     accounts = registry.accounts(settings, resolve)
-    written = write_edge(target, settings=settings, keyring=open_keyring(home), accounts=accounts, gate=gate)
-    kept = gate_folder or home.root / "gate"
-    written += write_passport(target, write_gate(kept, host=host.strip("[]")), name=name)
-    for path in written:
-        typer.echo(f"made {path}")
-    typer.echo(f"{kept} holds the gate's keys and stays here; docs/hybrid.md says how the gate is started")
+    return write_edge(target, settings=settings, keyring=open_keyring(home), accounts=accounts, gate=gate)

@@ -12,13 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dotenv
+
 from portico.deploy import secrets
+from portico.deploy.certificates import Lifetime, lifetimes
 from portico.deploy.compose import Compose, ComposeFailed, try_run
+from portico.errors import Misconfigured
 
 OLDEST_COMPOSE = (2, 24)
 MACHINES = ("x86_64", "amd64")
 DEFAULT_PORT = 443
 INNER_PORT = "8443"
+ANSWERS_WITHIN_S = 2.0
 SHOWN = 300
 HOST = re.compile(
     r"(?=.{1,253}$)([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
@@ -41,6 +46,7 @@ def examine(compose: Compose) -> Iterator[Finding]:
     yield Finding("machine", machine in MACHINES, f"{machine}; the images are for x86-64 Linux")
     yield _secrets(compose.folder)
     yield _site(compose.folder)
+    yield from _gate(compose.folder)
     plugin = _plugin(compose)
     yield plugin
     daemon = _daemon()
@@ -53,20 +59,49 @@ def examine(compose: Compose) -> Iterator[Finding]:
 
 
 def _site(folder: Path) -> Finding:
-    host = read_env(folder / ".env").get("PORTICO_SITE", "")
+    env = folder / ".env"
+    host = read_env(env).get("PORTICO_SITE", "")
     if HOST.fullmatch(host):
         return Finding("site", True, host)
-    return Finding("site", False, f"PORTICO_SITE in {folder / '.env'} names no host: `portico deploy init`")
+    if not env.exists():
+        return Finding("site", False, f"{env} is missing: `portico deploy init --site NAME` makes it")
+    mend = f"write PORTICO_SITE=NAME into {env}, the name under which people reach it"
+    return Finding("site", False, f"PORTICO_SITE names no host: {mend}")
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """The variables of a `.env` file; none where it is missing."""
+    """The variables of a `.env` file, as compose reads them; none where it is missing."""
     try:
-        lines = path.read_text().splitlines()
+        found = dotenv.dotenv_values(path)
     except OSError:
         return {}
-    pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _gate(folder: Path) -> Iterator[Finding]:
+    """Its certificates and those of the edges, where there is a gate: they end without a word."""
+    place = folder / (read_env(folder / ".env").get("PORTICO_GATE_FOLDER", "") or "hybrid/gate")
+    try:
+        found = sorted(lifetimes(place), key=lambda one: one.ends)
+    except PermissionError:
+        told = f"{place} is closed to this user: ask with sudo, too, to see when its certificates end"
+        yield Finding("gate", False, told, later=True)
+        return
+    except Misconfigured as error:
+        yield Finding("gate", False, error.message)
+        return
+    yield from (_ending(one) for one in found if one.is_short)
+    if found and not found[0].is_short:
+        yield Finding("gate", True, f"all certificates are good until {found[0].ends:%Y-%m-%d}")
+
+
+def _ending(one: Lifetime) -> Finding:
+    mend = f"`portico deploy edge FOLDER --renew{f' --name {one.edge}' if one.edge else ''}`"
+    if one.path.name == "ca.crt":
+        mend = "delete the folder and make every edge anew"
+    verb = "ended" if one.is_over else "ends"
+    detail = f"{one.path} {verb} on {one.ends:%Y-%m-%d}: {mend}, as docs/hybrid.md says"
+    return Finding("gate", False, detail, later=not one.is_over)
 
 
 def _secrets(folder: Path) -> Finding:
@@ -108,9 +143,9 @@ def _port(compose: Compose) -> Finding:
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address, int(given)))
-    except PermissionError:
-        return Finding("port", True, f"{given} (Docker binds it)")
     except OSError as error:
+        if isinstance(error, PermissionError) and not _answers(address, int(given)):
+            return Finding("port", True, f"{given}: nobody answers there (this user may not try to take it)")
         status, mine = compose.try_run("port", "caddy", INNER_PORT)
         if status == 0 and mine.endswith(f":{given}"):
             return Finding("port", True, f"{given} is this deployment's")
@@ -118,6 +153,16 @@ def _port(compose: Compose) -> Finding:
             return Finding("port", False, f"PORTICO_BIND in {env} is no address of this machine: {address}")
         return Finding("port", False, f"{given} is taken: free it, or set PORTICO_HTTPS_PORT in {env}")
     return Finding("port", True, f"{given} is free")
+
+
+def _answers(address: str, port: int) -> bool:
+    """Whether somebody listens, where only an administrator may bind."""
+    at = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
+    try:
+        with socket.create_connection((at, port), timeout=ANSWERS_WITHIN_S):
+            return True
+    except OSError:
+        return False
 
 
 def _configuration(compose: Compose) -> Finding:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from pathlib import Path
 
 from channels.base import Account
 from channels.registry import Accounts, descriptor
 from portico.crypto import Keyring, seal_public_key, write_private
-from portico.deploy.certificates import Authority
+from portico.deploy.certificates import EDGES, Authority, subject_of
 from portico.errors import Misconfigured
 from portico.settings import Settings
 
 NAME = "edge"
+USABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def write_edge(
@@ -41,19 +43,40 @@ def write_edge(
 
 
 def write_passport(folder: Path, authority: Authority, *, name: str = NAME) -> list[Path]:
-    """The certificate with which this edge knocks at the gate. Given again: a new one."""
+    """The certificate with which this edge knocks at the gate. Given again: a new one. Raises `Misconfigured`."""
+    _check_name(name)
     pair = authority.client(name)
     files = {"gate-ca.crt": authority.certificate, "edge.crt": pair.certificate, "edge.key": pair.key}
     for file, content in files.items():
         write_private(folder / "secrets" / file, content)
+    write_private(authority.folder / EDGES / f"{name}.crt", pair.certificate)
     return [folder / "secrets" / file for file in files]
 
 
-def write_gate(folder: Path, *, host: str) -> Authority:
-    """The authority and the gate's own certificate; the folder stays with the core."""
-    authority = Authority(folder)
-    pair = authority.server([host, "localhost", "127.0.0.1"])
-    write_private(folder / "gate.crt", pair.certificate)
+def name_of(folder: Path, wanted: str) -> str:
+    """What the edge of this folder is called: as wanted, else as before. Raises `Misconfigured`."""
+    name = wanted or subject_of(folder / "secrets" / "edge.crt") or NAME
+    _check_name(name)
+    return name
+
+
+def _check_name(name: str) -> None:
+    if not USABLE_NAME.fullmatch(name):
+        raise Misconfigured(f"--name {name[:80]}: letters, digits, dots and dashes are wanted, such as dmz-1")
+
+
+def write_gate(folder: Path, *, host: str = "", renew: bool = False) -> Authority:
+    """The authority and the gate's own certificate; the folder stays with the core.
+
+    The certificate stands for `host` and for every host of before: each edge calls the gate by a name of its own.
+    `renew`: the authority is there. Raises `Misconfigured`.
+    """
+    authority = Authority(folder, make=not renew)
+    path = folder / "gate.crt"
+    before = authority.hosts_of(path.read_bytes()) if path.exists() else []
+    hosts = dict.fromkeys([*([host] if host else []), *before, "localhost", "127.0.0.1"])
+    pair = authority.server(list(hosts))
+    write_private(path, pair.certificate)
     write_private(folder / "gate.key", pair.key)
     return authority
 

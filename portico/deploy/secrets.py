@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from portico.crypto import open_keyring
+from portico.crypto import WrongMasterKey, open_keyring
 from portico.errors import Misconfigured
 from portico.home import Home
 from portico.storage.access import KEY_PREFIX
@@ -35,9 +35,13 @@ def _hex() -> str:
 
 
 _HEX = re.compile(r"[0-9a-f]{48}")
+MASTER_KEY = "master_key"
+DATABASE_URL = "database_url"
+"""Written last: where it is, everything was made."""
+KEYRING = "keyring.json"
 KEPT: tuple[Kept, ...] = (
     Kept(
-        "master_key",
+        MASTER_KEY,
         lambda: base64.b64encode(os.urandom(32)).decode(),
         re.compile(r"[A-Za-z0-9+/]{43}="),
         "opens the keyring; without it nothing that was stored can be read",
@@ -66,26 +70,37 @@ KEPT: tuple[Kept, ...] = (
         "the first owner's key, which `portico open` uses",
     ),
 )
-DATABASE_URL = "database_url"
-KEYRING = "keyring.json"
 
 
 def make(folder: Path, *, database_host: str = "postgres") -> list[str]:
     """Make what is missing; names of what was made. Raises `Misconfigured` for one that cannot be used."""
     place = folder / FOLDER
+    for problem in _lost_keys(place):
+        raise Misconfigured(problem)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     place.chmod(0o700)
     made = [kept.name for kept in KEPT if _write(place / kept.name, kept.make)]
     for problem in problems(folder, whole=False):
         raise Misconfigured(problem)
+    if not (place / KEYRING).exists():
+        _make_keyring(place)
+        made.append(KEYRING)
     password = (place / "portico_db_password").read_text().strip()
     url = f"postgresql://portico:{password}@{database_host}:5432/portico"
     if _write(place / DATABASE_URL, lambda: url):
         made.append(DATABASE_URL)
-    if not (place / KEYRING).exists():
-        _make_keyring(place)
-        made.append(KEYRING)
     return made
+
+
+def _lost_keys(place: Path) -> list[str]:
+    """What opens the data is made with the deployment, and never again: another key would open nothing of it."""
+    names = [name for name in (MASTER_KEY, KEYRING) if not (place / name).exists()]
+    if not names or not ((place / DATABASE_URL).exists() or (place / KEYRING).exists()):
+        return []
+    return [
+        f"missing: {' and '.join(str(place / name) for name in names)}. What is stored was encrypted with it: put it "
+        "back from the copy of secrets/ or a backup. To start anew without that data: take secrets/ away"
+    ]
 
 
 def problems(folder: Path, *, whole: bool = True) -> list[str]:
@@ -93,25 +108,44 @@ def problems(folder: Path, *, whole: bool = True) -> list[str]:
     place = folder / FOLDER
     if not place.is_dir():
         return [f"{place} is missing: `portico deploy init {folder}` makes it"]
-    found = []
+    lost = _lost_keys(place)
+    found = list(lost)
     if place.stat().st_mode & 0o077:
         found.append(f"{place} is open to other users: chmod 700 {place}")
     for kept in KEPT:
         path = place / kept.name
         if not path.exists():
-            found.append(f"{path} is missing ({kept.purpose}): `portico deploy init {folder}` makes it")
+            if not (lost and kept.name == MASTER_KEY):
+                found.append(f"{path} is missing ({kept.purpose}): `portico deploy init {folder}` makes it")
         elif not kept.shape.fullmatch(path.read_text(errors="replace").strip()):
             found.append(
                 f"{path} is not a usable secret ({kept.purpose}): too short or of another form; "
                 "delete the file and run `portico deploy init` again, or put the right one back"
             )
-    if whole:
+    if not found and (place / KEYRING).exists():
+        found += _unopened(place)
+    if whole and not lost:
         found += [
-            f"{place / name} is missing: put it back from the backup, or start anew with an empty folder"
+            f"{place / name} is missing: put it back from the copy of secrets/, "
+            f"or let `portico deploy init {folder}` make it where nothing was stored yet"
             for name in (DATABASE_URL, KEYRING)
             if not (place / name).exists()
         ]
     return found
+
+
+def _unopened(place: Path) -> list[str]:
+    """Whether the one key opens the others."""
+    try:
+        open_keyring(Home(place), base64.b64decode((place / MASTER_KEY).read_text()))
+    except WrongMasterKey:
+        return [
+            f"{place / MASTER_KEY} does not open {place / KEYRING}: put back the two that belong together, "
+            "from the copy of secrets/ or from a backup"
+        ]
+    except Misconfigured as damaged:
+        return [damaged.message]
+    return []
 
 
 def _write(path: Path, make_text: Callable[[], str]) -> bool:

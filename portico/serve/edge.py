@@ -7,8 +7,11 @@ way to Temporal; no key that opens anything stored, no database, no objects, no 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
@@ -73,7 +76,20 @@ async def make_webhooks(settings: Settings) -> FastAPI:
         metrics=Metrics(),
         acknowledges=False,
     )
-    app = FastAPI(title="Portico", version=portico_version(), docs_url=None, redoc_url=None, openapi_url=None)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(deps.intake.traces.close)
+
+    app = FastAPI(
+        title="Portico",
+        version=portico_version(),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+    )
     app.state.webhooks, app.state.deps = deps, None
     for router in (webhooks.router, health.router, health.webhook_metrics_router):
         app.include_router(router)

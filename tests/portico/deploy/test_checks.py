@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import stat
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from portico.deploy import secrets
-from portico.deploy.checks import Finding, examine
+from portico.deploy.checks import Finding, examine, read_env
 from portico.deploy.compose import Compose
+from portico.deploy.edge import write_gate, write_passport
+from tests.portico.deploy.test_certificates import put_certificate
 
 COMPOSE = Path(__file__).resolve().parents[3] / "compose.yaml"
 
@@ -73,6 +76,78 @@ def test_a_taken_port_is_told_with_what_to_do(folder: Path) -> None:
         (folder / ".env").write_text(f"PORTICO_SITE=x.example\nPORTICO_HTTPS_PORT={port}\n")
         finding = found(folder, "port")
     assert not finding.well and "PORTICO_HTTPS_PORT" in finding.detail
+
+
+class NoBinding(socket.socket):
+    """The kernel towards an ordinary user and a port below 1024; tests may run as another one."""
+
+    def bind(self, address: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_a_port_that_may_not_be_bound_is_asked(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: bool
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        (folder / ".env").write_text(f"PORTICO_SITE=x.example\nPORTICO_HTTPS_PORT={port}\n")
+        if mine:
+            program = tmp_path / "bin" / "docker"
+            said = f'*"port caddy"*) echo 0.0.0.0:{port} ;;\n*config*'
+            program.write_text(program.read_text().replace("*config*", said, 1))
+        monkeypatch.setattr("portico.deploy.checks.socket.socket", NoBinding)
+        finding = found(folder, "port")
+    assert finding.well == mine
+    assert ("this deployment's" if mine else "PORTICO_HTTPS_PORT") in finding.detail
+
+
+def test_a_port_that_may_not_be_bound_and_answers_nobody_is_well(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portico.deploy.checks.socket.socket", NoBinding)
+    assert found(folder, "port").well
+
+
+def test_a_site_is_mended_where_it_stands(folder: Path) -> None:
+    (folder / ".env").write_text("PORTICO_SITE=\n")
+    assert "deploy init" not in found(folder, "site").detail and ".env" in found(folder, "site").detail
+    (folder / ".env").unlink()
+    assert "portico deploy init" in found(folder, "site").detail
+
+
+def test_variables_are_read_as_compose_reads_them(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "# a note\nexport A=\"/x y\"\nB='single'\nC=plain # a note\nD=a#b\n E = spaced \nF=${B}/sub\nG=\nNAKED\n"
+    )
+    wanted = {"A": "/x y", "B": "single", "C": "plain", "D": "a#b", "E": "spaced", "F": "single/sub", "G": ""}
+    assert read_env(tmp_path / ".env") == wanted
+    assert read_env(tmp_path / "none") == {}
+
+
+def test_certificates_of_the_gate_that_end_soon_are_told(folder: Path) -> None:
+    gate = folder / "hybrid" / "gate"
+    write_passport(folder / "edge", write_gate(gate, host="core.example.org"), name="dmz")
+    assert found(folder, "gate").well
+    put_certificate(gate / "edges" / "dmz.crt", days=29)
+    told = found(folder, "gate")
+    assert not told.well and told.later, "nothing is kept from starting"
+    assert "--renew --name dmz" in told.detail
+    put_certificate(gate / "gate.crt", days=-1)
+    told = found(folder, "gate")
+    assert not told.well and not told.later and "gate.crt ended" in told.detail
+
+
+def test_the_gate_is_looked_for_where_the_deployment_has_it(folder: Path, tmp_path: Path) -> None:
+    assert "gate" not in [finding.what for finding in examine(Compose(folder, (COMPOSE,)))]
+    with (folder / ".env").open("a") as env:
+        env.write(f'PORTICO_GATE_FOLDER="{tmp_path}/elsewhere"\n')
+    write_gate(tmp_path / "elsewhere", host="core.example.org")
+    assert found(folder, "gate").well
+    (tmp_path / "elsewhere" / "gate.crt").write_text("x")
+    assert "is no certificate" in found(folder, "gate").detail
 
 
 def test_an_old_plugin_is_told(folder: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from temporalio.client import Client
 from portico.codec import ENCODING_AES, ENCODING_SEALED, EncryptionCodec, RefusedPayload
 from portico.crypto import PURPOSES, DataKey, Keyring, open_keyring
 from portico.ids import conversation_id
+from tests.fakes.otlp import FakeCollector
 from tests.guarantees.platforms import Bot, new_chat
 from tests.portico.servers import free_port
 from tests.support import CHECKOUT, RunningStack, until
@@ -206,6 +207,22 @@ def test_a_forged_webhook_is_refused_and_counts_are_for_who_shows_the_token(hybr
 def test_a_body_that_would_need_objects_is_refused_and_not_acked(hybrid: Hybrid) -> None:
     update = hybrid.bot.text("x" * 300_000, chat=new_chat())
     assert hybrid.bot.deliver(hybrid.webhook, update, secret=SECRET) == 413
+
+
+def test_it_sends_its_last_spans_before_it_ends(hybrid: Hybrid) -> None:
+    with FakeCollector() as collector:
+        port = free_port()
+        process = start_edge(hybrid.folder, port, PORTICO_TELEMETRY__OTLP_ENDPOINT=collector.url)
+        try:
+            until(lambda: is_ready(f"http://127.0.0.1:{port}") or process.poll() is not None, timeout_s=60)
+            update = hybrid.bot.text("/heron", chat=new_chat())
+            webhook = f"http://127.0.0.1:{port}/webhooks/telegram"
+            for _ in range(2):  # a batch goes out each second; who ends right after an event has not sent it
+                assert hybrid.bot.deliver(webhook, update, secret=SECRET) == 200
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+        assert [span.part for span in collector.spans].count("portico-edge") >= 2
 
 
 def with_keyring(folder: Path) -> dict[str, str]:

@@ -57,6 +57,47 @@ def test_a_missing_secret_is_named(tmp_path: Path, name: str) -> None:
     assert any(name in line for line in secrets.problems(tmp_path))
 
 
+@pytest.mark.parametrize("lost", [("master_key",), ("keyring.json",), ("master_key", "keyring.json")])
+def test_lost_keys_are_never_made_anew_beside_the_data(tmp_path: Path, lost: tuple[str, ...]) -> None:
+    secrets.make(tmp_path)
+    for name in lost:
+        (tmp_path / "secrets" / name).unlink()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "secrets").iterdir()}
+    [problem] = secrets.problems(tmp_path)
+    assert all(name in problem for name in lost) and "backup" in problem and "deploy init" not in problem
+    with pytest.raises(Misconfigured, match=lost[0]):
+        secrets.make(tmp_path)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "secrets").iterdir()} == before
+
+
+def test_a_key_that_opens_another_keyring_is_told(tmp_path: Path) -> None:
+    secrets.make(tmp_path / "here")
+    secrets.make(tmp_path / "other")
+    (tmp_path / "other" / "secrets" / "master_key").replace(tmp_path / "here" / "secrets" / "master_key")
+    [problem] = secrets.problems(tmp_path / "here")
+    assert "does not open" in problem
+    with pytest.raises(Misconfigured, match="does not open"):
+        secrets.make(tmp_path / "here")
+
+
+def test_a_damaged_keyring_is_told(tmp_path: Path) -> None:
+    secrets.make(tmp_path)
+    path = tmp_path / "secrets" / "keyring.json"
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:200])
+    [problem] = secrets.problems(tmp_path)
+    assert "damaged" in problem and "backup" in problem
+
+
+def test_a_making_that_broke_off_is_finished(tmp_path: Path) -> None:
+    """Wherever it broke off: nothing was stored before its last file is there."""
+    secrets.make(tmp_path)
+    for name in (secrets.DATABASE_URL, secrets.KEYRING, "owner_key", "postgres_password"):
+        (tmp_path / "secrets" / name).unlink()
+        assert name in secrets.make(tmp_path) and secrets.problems(tmp_path) == []
+        (tmp_path / "secrets" / secrets.DATABASE_URL).unlink()
+
+
 def test_a_folder_without_secrets_says_what_makes_them(tmp_path: Path) -> None:
     [line] = secrets.problems(tmp_path)
     assert "portico deploy init" in line
