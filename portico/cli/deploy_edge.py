@@ -30,12 +30,13 @@ def edge(
 ) -> None:
     """Write what an edge needs that only verifies webhooks and seals them: no key that opens anything stored."""
     from portico.deploy.certificates import lifetimes
-    from portico.deploy.edge import name_of, write_gate, write_passport
+    from portico.deploy.edge import NAME, check_name, name_to_renew, write_gate, write_passport
     from portico.home import Home
 
     host = _host_of(gate) if gate or not renew else ""
-    called = name_of(target, name)
     kept = gate_folder or Home.from_environment().root / "gate"
+    called = name or (name_to_renew(target, kept) if renew else NAME)
+    check_name(called)
     written = [] if renew else _write_edge(target, gate)
     written += write_passport(target, write_gate(kept, host=host, renew=renew), name=called)
     for path in written:

@@ -10,7 +10,7 @@ from pathlib import Path
 from channels.base import Account
 from channels.registry import Accounts, descriptor
 from portico.crypto import Keyring, seal_public_key, write_private
-from portico.deploy.certificates import EDGES, Authority, subject_of
+from portico.deploy.certificates import EDGES, Authority, lifetimes, subject_of
 from portico.errors import Misconfigured
 from portico.settings import Settings
 
@@ -44,7 +44,7 @@ def write_edge(
 
 def write_passport(folder: Path, authority: Authority, *, name: str = NAME) -> list[Path]:
     """The certificate with which this edge knocks at the gate. Given again: a new one. Raises `Misconfigured`."""
-    _check_name(name)
+    check_name(name)
     pair = authority.client(name)
     files = {"gate-ca.crt": authority.certificate, "edge.crt": pair.certificate, "edge.key": pair.key}
     for file, content in files.items():
@@ -53,14 +53,17 @@ def write_passport(folder: Path, authority: Authority, *, name: str = NAME) -> l
     return [folder / "secrets" / file for file in files]
 
 
-def name_of(folder: Path, wanted: str) -> str:
-    """What the edge of this folder is called: as wanted, else as before. Raises `Misconfigured`."""
-    name = wanted or subject_of(folder / "secrets" / "edge.crt") or NAME
-    _check_name(name)
-    return name
+def name_to_renew(folder: Path, gate: Path) -> str:
+    """What the edge of this folder is called; a new folder is for the only edge there is. Raises `Misconfigured`."""
+    known = [one.edge for one in lifetimes(gate) if one.edge]
+    name = subject_of(folder / "secrets" / "edge.crt") or (known[0] if len(known) == 1 else "")
+    if not name and known:
+        raise Misconfigured(f"--name is wanted: one of {', '.join(known)}")
+    return name or NAME
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises `Misconfigured`."""
     if not USABLE_NAME.fullmatch(name):
         raise Misconfigured(f"--name {name[:80]}: letters, digits, dots and dashes are wanted, such as dmz-1")
 

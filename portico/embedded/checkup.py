@@ -39,6 +39,7 @@ def examine(home: Home, config: Path | None = None) -> Iterator[Finding]:
         yield Finding("settings", False, str(error), f"edit {home.settings}")
         return
     yield Finding("settings", True, str(home.settings) if home.settings.exists() else "defaults")
+    yield from _gate(home)
     yield from _parts(home, settings)
 
 
@@ -77,6 +78,21 @@ def _home(home: Home) -> Iterator[Finding]:
     )
     problem = system.disk_problem(home.root)
     yield Finding("disk", not problem, problem or "enough space", "free some space")
+
+
+def _gate(home: Home) -> Iterator[Finding]:
+    """Certificates that end soon, where `portico deploy edge` was used: nobody else says so."""
+    from portico.deploy.certificates import lifetimes
+
+    try:
+        found = sorted(lifetimes(home.root / "gate"), key=lambda one: one.ends)
+    except Misconfigured as error:
+        yield Finding("gate", False, error.message, "put the file back, or `portico deploy edge` as before")
+        return
+    if found:
+        first = found[0]
+        detail = f"{first.path} is good until {first.ends:%Y-%m-%d}"
+        yield Finding("gate", not first.is_short, detail, "portico deploy edge --renew (docs/hybrid.md)")
 
 
 def _has_attributes(path: Path) -> bool:

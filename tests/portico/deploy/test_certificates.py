@@ -17,7 +17,9 @@ from cryptography.x509.oid import NameOID
 
 from portico.deploy.certificates import Authority, lifetimes
 from portico.deploy.edge import write_gate, write_passport
+from portico.embedded.checkup import Finding, examine
 from portico.errors import Misconfigured
+from portico.home import Home
 from tests.support import CHECKOUT
 
 FIRST, SECOND = "core.example.org", "127.0.0.1"
@@ -106,15 +108,34 @@ def test_renewed_certificates_are_new_ones_of_the_same_authority(tmp_path: Path)
 
 
 def test_an_edge_that_was_carried_away_is_renewed_into_a_new_folder(tmp_path: Path) -> None:
-    _, gate = made(tmp_path)
-    done = portico(
-        tmp_path / "new", "--renew", "--name", "edge", "--gate", "10.9.0.2:7443", "--gate-folder", gate,
-        home=tmp_path / "none",
-    )  # fmt: skip
+    _, gate = made(tmp_path, name="dmz")
+    given = ("--renew", "--gate", "10.9.0.2:7443", "--gate-folder", gate)
+    done = portico(tmp_path / "new", *given, home=tmp_path / "none")
     assert done.returncode == 0, done.stderr
+    assert [one.edge for one in lifetimes(gate)] == ["", "", "dmz"], "there is no other edge"
     assert {path.name for path in (tmp_path / "new").rglob("*.*")} == {"gate-ca.crt", "edge.crt", "edge.key"}
     knock(tmp_path / "new", gate, host=FIRST)
     knock(tmp_path / "new", gate, host="10.9.0.2")
+
+
+def test_of_several_edges_the_one_to_renew_is_named(tmp_path: Path) -> None:
+    _, gate = made(tmp_path, name="first")
+    made(tmp_path, name="second")
+    done = portico(tmp_path / "new", "--renew", home=tmp_path)
+    assert done.returncode == 1 and "first, second" in done.stderr and not (tmp_path / "new").exists()
+    assert portico(tmp_path / "new", "--renew", "--name", "second", home=tmp_path).returncode == 0
+    knock(tmp_path / "new", gate, host=FIRST)
+
+
+def test_the_doctor_tells_what_ends_soon(tmp_path: Path) -> None:
+    def told() -> list[Finding]:
+        return [finding for finding in examine(Home(tmp_path)) if finding.what == "gate"]
+
+    assert told() == []
+    _, gate = made(tmp_path)
+    assert told()[0].well
+    put_certificate(gate / "edges" / "edge.crt", days=20)
+    assert not told()[0].well and "--renew" in told()[0].mend
 
 
 def test_an_authority_made_anew_refuses_what_was_signed_before(tmp_path: Path) -> None:
