@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,30 +75,38 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
             made = core.run("deploy", "edge", str(folder), "--gate", f"127.0.0.1:{port}")
             assert made.returncode == 0, made.stderr
             keys = home / "gate"
-            with (home / "caddy.log").open("wb") as log:
-                caddy = subprocess.Popen(
-                    (program("caddy"), "run", "--config", GATEFILE, "--adapter", "caddyfile"),
-                    env={
-                        **os.environ,
-                        "HOME": str(tmp_path_factory.mktemp("caddy")),
-                        "PORTICO_GATE_PORT": str(port),
-                        "PORTICO_GATE_BIND": "127.0.0.1",
-                        "PORTICO_GATE_FOLDER": str(keys),
-                        "PORTICO_GATE_TEMPORAL": core.address("temporal"),
-                    },
-                    stdout=log,
-                    stderr=log,
-                )
-            try:
+            own = tmp_path_factory.mktemp("caddy")
+            with running_gate(own, keys=keys, port=port, temporal=core.address("temporal")) as caddy:
                 made_here = Gated(core, bot, folder, keys, port)
                 until(lambda: caddy.poll() is not None or answers(made_here), timeout_s=20)
-                assert caddy.poll() is None, (home / "caddy.log").read_text()[-2000:]
+                assert caddy.poll() is None, (own / "caddy.log").read_text()[-2000:]
                 yield made_here
-            finally:
-                caddy.terminate()
-                caddy.wait()
         finally:
             core.stop()
+
+
+@contextmanager
+def running_gate(own: Path, *, keys: Path, port: int, temporal: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Caddy with the shipped file; it may not listen yet."""
+    with (own / "caddy.log").open("ab") as log:
+        caddy = subprocess.Popen(
+            (program("caddy"), "run", "--config", GATEFILE, "--adapter", "caddyfile"),
+            env={
+                **os.environ,
+                "HOME": str(own),
+                "PORTICO_GATE_PORT": str(port),
+                "PORTICO_GATE_BIND": "127.0.0.1",
+                "PORTICO_GATE_FOLDER": str(keys),
+                "PORTICO_GATE_TEMPORAL": temporal,
+            },
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield caddy
+    finally:
+        caddy.terminate()
+        caddy.wait()
 
 
 def answers(gated: Gated) -> bool:
@@ -170,6 +181,38 @@ async def test_nobody_knocks_without_a_certificate_of_this_core(gated: Gated, tm
     )
     with pytest.raises(RuntimeError):
         await Client.connect(gated.address, tls=foreign)
+
+
+def lets_in(edge: Path, port: int) -> bool:
+    """Whether the gate takes this edge's certificate, and the edge the gate's."""
+    secrets = edge / "secrets"
+    context = ssl.create_default_context(cafile=str(secrets / "gate-ca.crt"))
+    context.load_cert_chain(secrets / "edge.crt", secrets / "edge.key")
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as sealed,
+        ):
+            sealed.sendall(b"GET / HTTP/1.1\r\nHost: gate\r\n\r\n")
+            return sealed.recv(12) == b"HTTP/1.1 403"
+    except OSError:
+        return False
+
+
+def test_keys_made_anew_or_renewed_count_from_the_gates_next_start(tmp_path: Path) -> None:
+    """As docs/hybrid.md says of a host that was taken."""
+    port, keys = free_port(), tmp_path / "gate"
+    write_passport(tmp_path / "taken", write_gate(keys, host="127.0.0.1"))
+    with running_gate(tmp_path, keys=keys, port=port, temporal="127.0.0.1:1"):
+        until(lambda: lets_in(tmp_path / "taken", port), timeout_s=20)
+        shutil.rmtree(keys)
+        write_passport(tmp_path / "new", write_gate(keys, host="127.0.0.1"))
+        assert lets_in(tmp_path / "taken", port) and not lets_in(tmp_path / "new", port)
+    with running_gate(tmp_path, keys=keys, port=port, temporal="127.0.0.1:1"):
+        until(lambda: lets_in(tmp_path / "new", port), timeout_s=20)
+        assert not lets_in(tmp_path / "taken", port)
+        write_passport(tmp_path / "renewed", write_gate(keys, renew=True))
+        assert lets_in(tmp_path / "new", port) and lets_in(tmp_path / "renewed", port), "no hurry"
 
 
 async def test_older_tls_is_refused(gated: Gated) -> None:
