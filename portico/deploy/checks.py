@@ -73,7 +73,7 @@ def read_env(path: Path) -> dict[str, str]:
     """The variables of a `.env` file, as compose reads them; none where it is missing."""
     try:
         found = dotenv.dotenv_values(path)
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return {}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -105,7 +105,10 @@ def _ending(one: Lifetime) -> Finding:
 
 
 def _secrets(folder: Path) -> Finding:
-    problems = secrets.problems(folder)
+    try:
+        problems = secrets.problems(folder)
+    except PermissionError:
+        problems = [f"{folder / secrets.FOLDER} is closed to this user: ask as the one who owns it"]
     return Finding(
         "secrets", not problems, "; ".join(problems) or f"{len(secrets.KEPT) + 2} files, none open to others"
     )
@@ -149,7 +152,7 @@ def _port(compose: Compose) -> Finding:
         status, mine = compose.try_run("port", "caddy", INNER_PORT)
         if status == 0 and mine.endswith(f":{given}"):
             return Finding("port", True, f"{given} is this deployment's")
-        if error.errno == errno.EADDRNOTAVAIL:
+        if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
             return Finding("port", False, f"PORTICO_BIND in {env} is no address of this machine: {address}")
         return Finding("port", False, f"{given} is taken: free it, or set PORTICO_HTTPS_PORT in {env}")
     return Finding("port", True, f"{given} is free")

@@ -118,6 +118,11 @@ def test_a_site_is_mended_where_it_stands(folder: Path) -> None:
     assert "portico deploy init" in found(folder, "site").detail
 
 
+def test_an_env_file_that_is_no_text_is_told(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"PORTICO_SITE=\xff\xfe\n")
+    assert not found(folder, "site").well
+
+
 def test_variables_are_read_as_compose_reads_them(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         "# a note\nexport A=\"/x y\"\nB='single'\nC=plain # a note\nD=a#b\n E = spaced \nF=${B}/sub\nG=\nNAKED\n"
@@ -177,9 +182,10 @@ def test_a_port_that_is_none_is_told(folder: Path, port: str) -> None:
     assert not found(folder, "port").well and "is no port" in found(folder, "port").detail
 
 
-def test_an_address_of_another_machine_is_told(folder: Path) -> None:
+@pytest.mark.parametrize("address", ["203.0.113.7", "no.host.invalid"])
+def test_an_address_of_another_machine_is_told(folder: Path, address: str) -> None:
     (folder / ".env").write_text(
-        "PORTICO_SITE=x.example\nPORTICO_HTTPS_PORT=18443\nPORTICO_BIND=203.0.113.7\n"
+        f"PORTICO_SITE=x.example\nPORTICO_HTTPS_PORT=18443\nPORTICO_BIND={address}\n"
     )
     assert "no address of this machine" in found(folder, "port").detail
 

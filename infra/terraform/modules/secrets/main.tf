@@ -26,7 +26,7 @@ resource "terraform_data" "secrets" {
     postcondition {
       # Looked at here, after the program has run; the id keeps it from being looked at before.
       condition     = self.id == "" || alltrue([for path in values(local.files) : fileexists(path)])
-      error_message = "Missing: ${join(", ", [for path in values(local.files) : path if !fileexists(path)])}. Put them back from their copy. For a new deployment without data: terraform apply -replace with this resource's address."
+      error_message = "Missing: ${join(", ", [for path in values(local.files) : path if !fileexists(path)])}. Put them back from their copy. For a new deployment without data: take secrets/ away, then terraform apply -replace with this resource's address."
     }
   }
 }
