@@ -7,15 +7,16 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from portico.errors import Misconfigured
+from portico.errors import Misconfigured, PorticoError
 
 TIMEOUT_S = 300
 QUICK_S = 30
+PARTING_S = 10
 SHOWN = 300
 
 
@@ -42,17 +43,24 @@ class Compose:
         files = tuple(word for path in self.files for word in ("-f", str(path)))
         return (docker, "compose", *names, *files, *variables, *arguments)
 
-    def run(self, *arguments: str, given: str | None = None, timeout_s: float = TIMEOUT_S) -> str:
-        """What it printed. Raises `ComposeFailed`."""
-        done = subprocess.run(
-            self.command(*arguments),
-            input=given,
-            stdin=subprocess.DEVNULL if given is None else None,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+    def run(self, *arguments: str, given: str | None = None, timeout_s: float | None = TIMEOUT_S) -> str:
+        """What it printed. Raises `ComposeFailed`.
+
+        Without a limit (None): what fetches images or changes data, for only the client would end at the limit, and
+        what it has begun would go on.
+        """
+        try:
+            done = subprocess.run(
+                self.command(*arguments),
+                input=given,
+                stdin=subprocess.DEVNULL if given is None else None,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise ComposeFailed(f"{_short(arguments)}: no end after {timeout_s:g} s") from None
         if done.returncode:
             raise ComposeFailed(f"{_short(arguments)}: {_last_words(done.stderr)}")
         return done.stdout.strip()
@@ -83,7 +91,13 @@ class Compose:
             )
             with process, _ended_with_us(process):
                 assert process.stdout is not None
-                yield process.stdout
+                try:
+                    yield process.stdout
+                except PorticoError:  # maybe because there was no more of it; why, it says itself
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(PARTING_S)
+                    _check(process, arguments, said)
+                    raise
             _check(process, arguments, said)
 
     def write(self, *arguments: str, pieces: Iterable[bytes]) -> None:
@@ -99,6 +113,7 @@ class Compose:
                         process.stdin.write(piece)
                     process.stdin.close()
                 except BrokenPipeError:  # it has ended; why, it says itself
+                    _close_input(process)
                     process.wait()
             _check(process, arguments, said)
 
@@ -113,6 +128,14 @@ def _ended_with_us(process: subprocess.Popen[bytes]) -> Iterator[None]:
     finally:
         if not done:
             process.kill()
+            _close_input(process)
+
+
+def _close_input(process: subprocess.Popen[bytes]) -> None:
+    """Here, because `Popen` would try once more to send what is left, and fail in the place of the real reason."""
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 def try_run(*command: str) -> tuple[int, str]:
