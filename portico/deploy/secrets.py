@@ -120,7 +120,7 @@ def problems(folder: Path, *, whole: bool = True) -> list[str]:
         elif not kept.shape.fullmatch(path.read_text(errors="replace").strip()):
             found.append(
                 f"{path} is not a usable secret ({kept.purpose}): too short or of another form; "
-                "delete the file and run `portico deploy init` again, or put the right one back"
+                "put the right one back, or, if nothing was stored yet, delete it and run `portico deploy init` again"
             )
     if not found and (place / KEYRING).exists():
         found += _unopened(place)
