@@ -8,6 +8,7 @@ command, given again, ends what was begun, from wherever it was stopped.
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import shutil
@@ -46,7 +47,7 @@ def check_archive(archive: Path, lock: Lock, *, kind: str, temporal: str) -> tup
         if head.kind != kind:
             command = "portico deploy restore" if head.kind == "compose" else "portico restore"
             raise BadArchive(f"the archive is of another way of running ({head.kind}): use `{command}`")
-        _refuse_newer(head, temporal)
+        refuse_newer(head, temporal)
         file.seek(0)
         count = 0
         for _, content in read_entries(opened(file, lock)):
@@ -56,7 +57,8 @@ def check_archive(archive: Path, lock: Lock, *, kind: str, temporal: str) -> tup
     return head, count
 
 
-def _refuse_newer(head: Head, temporal: str) -> None:
+def refuse_newer(head: Head, temporal: str) -> None:
+    """`temporal`: the version here; empty where it is not known. Raises `BadArchive`."""
     newest = known_migrations()[-1].version
     if head.schema > newest:
         raise BadArchive(
@@ -92,6 +94,16 @@ def restore_home(
     replaced = _exchange(home, staging, journal)
     tell("everything is in its place")
     return replaced
+
+
+def where_it_lies(home: Home, path: Path) -> Path:
+    """A file that the command names, for the same command given again: a restore that was broken off may have put it
+    away with everything else of the home."""
+    journal = _read_journal(home)
+    if journal is None or path.exists() or not path.absolute().is_relative_to(home.root):
+        return path
+    away = home.root / journal.replaced / path.absolute().relative_to(home.root)
+    return away if away.exists() else path
 
 
 def _unpack(archive: Path, lock: Lock, target: Path) -> None:
@@ -147,7 +159,7 @@ def _exchange(home: Home, staging: Path, journal: Journal) -> Path | None:
     for path in sorted(staging.iterdir()):
         path.rename(home.root / path.name)
     staging.rmdir()
-    _sync(home.root)
+    sync_folder(home.root)
     home.unfinished_restore.unlink()
     if not any(replaced.iterdir()):
         replaced.rmdir()
@@ -180,14 +192,18 @@ def _read_journal(home: Home) -> Journal | None:
 
 
 def _write_journal(home: Home, journal: Journal) -> None:
-    _sync(home.root)
+    sync_folder(home.root)
     write_private(home.unfinished_restore, json.dumps(vars(journal)).encode())
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Its names outlive a power cut, where its file system can do that for a folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 

@@ -81,16 +81,19 @@ def restore(
     master_key: MasterKey = None,
 ) -> None:
     """Put a backup in the place of this home, after all of it was checked. Portico must not run."""
-    from portico.backup.put_back import check_archive, restore_home
+    from portico.backup.put_back import check_archive, restore_home, where_it_lies
     from portico.embedded.state import SupervisorLock
     from portico.home import Home
     from portico.version import temporal_version
 
     home = Home.from_environment()
+    archive, home_master = where_it_lies(home, archive), where_it_lies(home, home.master_key)
     lock, master = unlocking(
-        home_master=home.master_key,
-        given=master_key,
-        passphrase=chosen_passphrase(passphrase, passphrase_file, confirm=False),
+        home_master=home_master,
+        given=master_key and where_it_lies(home, master_key),
+        passphrase=chosen_passphrase(
+            passphrase, passphrase_file and where_it_lies(home, passphrase_file), confirm=False
+        ),
     )
     readable(archive)
     if check:
@@ -102,7 +105,7 @@ def restore(
     held = SupervisorLock(home)
     held.acquire()
     try:
-        with _told(str(home.root)):
+        with told(str(home.root)):
             replaced = restore_home(home, archive, lock, replace=replace, master=master, tell=tell)
     finally:
         held.release()
@@ -155,27 +158,47 @@ def whole_file(target: str) -> Iterator[IO[bytes]]:
         if sys.stdout.isatty():
             raise Misconfigured("a backup is no text for a terminal: name a file, or use a pipe")
         # A file of its own: what a broken pipe leaves in Python's standard output fails again at the very end.
-        with _told("standard output"), os.fdopen(os.dup(sys.stdout.fileno()), "wb") as file:
+        with told("standard output"), os.fdopen(os.dup(sys.stdout.fileno()), "wb") as file:
             yield file
         return
     path = Path(target)
     if path.exists():
         raise Misconfigured(f"{path} is there already; choose another name")
+    from portico.backup.put_back import sync_folder
+
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with _told(str(path)):
+        with told(str(path)):
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(beside, path)  # fails where somebody was faster
+            _name(beside, path)
+            sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
 
+def _name(beside: Path, path: Path) -> None:
+    """Raises `FileExistsError` where somebody was faster."""
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        raise
+    except (
+        OSError
+    ):  # exFAT, FAT and many file systems of a network have no hard links: the name is taken first
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            beside.replace(path)
+        except OSError:
+            path.unlink()
+            raise
+
+
 @contextmanager
-def _told(place: str) -> Iterator[None]:
+def told(place: str) -> Iterator[None]:
     """No space, no permission, a pipe that nobody reads: one line. Raises `Misconfigured`."""
     try:
         yield

@@ -21,6 +21,7 @@ from portico.cli.backup import (
     chosen_passphrase,
     readable,
     tell,
+    told,
     unlocking,
     whole_file,
 )
@@ -98,7 +99,8 @@ def restore(
         _, count = check_archive(archive, lock, kind="compose", temporal="")
         tell(f"the archive is whole: {count} files")
         return
-    restore_deployment(compose, archive, lock, replace=replace, master=master, tell=tell)
+    with told(str(compose.folder)):
+        restore_deployment(compose, archive, lock, replace=replace, master=master, tell=tell)
 
 
 def objects(what: SavedOrLoaded) -> None:

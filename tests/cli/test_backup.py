@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import signal
 import sqlite3
@@ -16,6 +17,8 @@ import pytest
 
 from portico.backup.put_back import STAGING, restore_home
 from portico.backup.sealed_stream import Lock
+from portico.cli.backup import whole_file
+from portico.cli.main import main
 from portico.crypto import open_keyring
 from portico.errors import Misconfigured
 from portico.home import Home
@@ -236,6 +239,26 @@ def test_a_file_is_never_overwritten(machine: Machine) -> None:
     assert machine.archive.read_text() == "mine"
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_hard_links_keeps_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refusing(source: Path, target: Path) -> None:
+        raise OSError(code, os.strerror(code), str(source))
+
+    monkeypatch.setattr(os, "link", refusing)
+    target = tmp_path / "saved"
+    with whole_file(str(target)) as out:
+        out.write(b"whole")
+    assert target.read_bytes() == b"whole" and target.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [target]
+    target.unlink()
+    with pytest.raises(Misconfigured, match="File exists"), whole_file(str(target)) as out:
+        target.write_text("of somebody who was faster")
+    assert target.read_text() == "of somebody who was faster"
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_a_place_that_cannot_be_written_and_a_pipe_that_nobody_reads_are_one_line(machine: Machine) -> None:
     done = machine.run("backup", "/proc/none/saved")
     assert (
@@ -306,15 +329,20 @@ class Killed(BaseException):
 def test_a_restore_that_is_broken_off_anywhere_says_so_and_can_be_repeated(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The home's own key opens the archive, and goes away with everything else of it."""
     machine.back_up()
-    lock = Lock("master", base64.b64decode(machine.home.master_key.read_bytes()))
+    key = machine.home.master_key.read_bytes()
+    lock = Lock("master", base64.b64decode(key))
     wanted = facts(machine.home)
+    monkeypatch.delenv("PORTICO_MASTER_KEY", raising=False)
     stopped = 0
     for number in range(100):
         other = Home(tmp_path / f"other{number}")
+        other.root.mkdir(mode=0o700)
+        other.master_key.write_bytes(key)
         fill(other, "stork")
         before = facts(other)
-        if not stop_at(other, machine.archive, lock, number, monkeypatch):
+        if not stop_at(other, machine.archive, lock, number, monkeypatch, master=lock.secret):
             assert facts(other) == wanted
             break
         stopped += 1
@@ -323,16 +351,44 @@ def test_a_restore_that_is_broken_off_anywhere_says_so_and_can_be_repeated(
                 other.make()
         else:
             assert facts(other) == before, "nothing had begun"
-        replaced = restore_home(
-            other, machine.archive, lock, replace=True, master=lock.secret, tell=lambda _: None
-        )
+        monkeypatch.setenv("PORTICO_HOME", str(other.root))
+        assert main(["restore", str(machine.archive), "--replace"]) == 0
         assert facts(other) == wanted
-        assert replaced is not None and facts(Home(replaced)) == before
+        [replaced] = other.root.glob("replaced-*")
+        assert facts(Home(replaced)) == before
         other.make()
     assert stopped > 12
 
 
-def stop_at(home: Home, archive: Path, lock: Lock, number: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+def test_files_that_lie_in_the_home_are_found_when_the_command_is_given_again(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.back_up()
+    key = machine.home.master_key.read_bytes()
+    lock = Lock("master", base64.b64decode(key))
+    for number in range(100):
+        other = Home(tmp_path / f"other{number}")
+        fill(other, "stork")
+        archive, kept = other.root / "saved.backup", other.root / "saved.key"
+        archive.write_bytes(machine.archive.read_bytes())
+        kept.write_bytes(key)
+        assert stop_at(other, archive, lock, number, monkeypatch, master=lock.secret)
+        if not archive.exists() and not kept.exists():
+            break
+    done = machine.run("restore", str(archive), "--replace", "--master-key", str(kept), home=other.root)
+    assert done.returncode == 0, done.stderr
+    assert facts(other) == facts(machine.home)
+
+
+def stop_at(
+    home: Home,
+    archive: Path,
+    lock: Lock,
+    number: int,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    master: bytes | None,
+) -> bool:
     """Restore, and stop before the change with this number. Whether it came to that."""
     done = 0
 
@@ -355,7 +411,7 @@ def stop_at(home: Home, archive: Path, lock: Lock, number: int, monkeypatch: pyt
 
             patched.setattr(Path, name, counting)
         try:
-            restore_home(home, archive, lock, replace=True, master=lock.secret, tell=lambda _: None)
+            restore_home(home, archive, lock, replace=True, master=master, tell=lambda _: None)
         except Killed:
             return True
     return False
