@@ -44,9 +44,14 @@ async def login(token: str, request: Request, deps: App) -> Response:
         max_age=SESSION_S,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure=_encrypted(request, deps),
     )
     return response
+
+
+def _encrypted(request: Request, deps: App) -> bool:
+    """Whether the person's browser speaks TLS; it may end at a proxy before the edge, which need not tell."""
+    return request.url.scheme == "https" or deps.settings.public_url.startswith("https:")
 
 
 @router.post("/v1/login-links", status_code=201)
