@@ -28,7 +28,12 @@ SERVERS: dict[str, Any] = {
     "database": {"peers": [{"ipBlock": {"cidr": "10.20.0.5/32"}}]},
     "storage": {"url": "https://s3.example.com", "peers": [{"ipBlock": {"cidr": "10.20.0.6/32"}}]},
 }
-PLAIN: dict[str, Any] = {"site": "chat.example.com", "version": VERSION, **SERVERS}
+PLAIN: dict[str, Any] = {
+    "site": "chat.example.com",
+    "version": VERSION,
+    "trustedProxies": ["10.244.0.0/16"],
+    **SERVERS,
+}
 ROOM = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
 
 

@@ -222,6 +222,8 @@ def test_the_program_knows_every_variable(part: str, tmp_path: Path) -> None:
     assert settings["temporal"]["tls_ca"].endswith("/ca.crt")
     assert settings["temporal"]["tls_key"].endswith("/tls.key")
     assert settings["temporal"]["address"] == "temporal-frontend.temporal:7233"
+    if part == "portico-api":
+        assert settings["trusted_proxies"] == ["10.244.0.0/16"]
     if part.startswith("portico-worker"):
         assert settings["temporal"]["queues"] == ["portico-tools"]
         assert settings["temporal"]["build_id"] == "1.4.0"

@@ -66,6 +66,17 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         },
         "longer than 63",
     ),
+    ("everybody one client", {"trustedProxies": []}, "trustedProxies is empty"),
+    (
+        "everybody one client of a Gateway",
+        {
+            "trustedProxies": [],
+            "ingress": {"enabled": False},
+            "gateway": {"enabled": True, "parentRefs": [{"name": "x"}]},
+        },
+        "trustedProxies is empty",
+    ),
+    ("everybody trusted", {"trustedProxies": ["0.0.0.0/0"]}, "at '/trustedProxies/0'"),
     ("two ways in", {"gateway": {"enabled": True, "parentRefs": [{"name": "x"}]}}, "exclude each other"),
     (
         "a route of no gateway",

@@ -11,6 +11,7 @@
 {{- if and (not $values.triton.enabled) (not $values.triton.address) }}{{ fail "triton.address is not set, and triton.enabled is false: without Triton no message is understood" }}{{ end -}}
 {{- if and $values.ingress.enabled $values.gateway.enabled }}{{ fail "ingress.enabled and gateway.enabled exclude each other: set one to false" }}{{ end -}}
 {{- if and $values.gateway.enabled (not $values.gateway.parentRefs) }}{{ fail "gateway.parentRefs is empty: name the Gateway that the route belongs to" }}{{ end -}}
+{{- if and (or $values.ingress.enabled $values.gateway.enabled) (not $values.trustedProxies) }}{{ fail "trustedProxies is empty: say from which networks the controller's pods come, such as [10.244.0.0/16], or all who write would be one client" }}{{ end -}}
 {{- if $values.networkPolicy.enabled -}}
 {{- range $part := list "temporal" "database" "storage" -}}
 {{- if not (index $values $part "peers") }}{{ fail (printf "%s.peers is empty: say where it is, such as [{ipBlock: {cidr: 10.0.0.5/32}}], or set networkPolicy.enabled=false" $part) }}{{ end -}}
