@@ -230,5 +230,8 @@ def _fix(system: Path) -> str:
             return f"User namespaces are forbidden here: `sudo sysctl {command}` allows them, or start it as root"
     fix = "It must run as root, or as a user who may make user namespaces (not in a chroot)"
     if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
-        fix += "; in a container it needs `--security-opt seccomp=infra/docker/seccomp.json`"
+        fix += (
+            "; in a container it needs `--security-opt seccomp=infra/docker/seccomp.json`, and where there is "
+            "AppArmor `--security-opt apparmor=unconfined` or the profile infra/docker/sandbox.apparmor"
+        )
     return fix

@@ -73,13 +73,12 @@ def add(
     link = with_database(store)
     table = {"token": f"secret:{secret}", "bot_username": known.settings.bot_username}
     path = settings_path(home)
-    write_table(path, f"channels.telegram.{account}", table | ({"api_base": api_base} if api_base else {}))
-    typer.echo(
-        f"@{known.settings.bot_username} is connected; its token is stored encrypted, {path} names it."
-    )
+    typer.echo(f"@{known.settings.bot_username} answers; its token is stored encrypted.")
     typer.echo(
         f"Open this link within 10 minutes and tap Start; the bot then knows you as the owner:\n  {link}"
     )
+    write_table(path, f"channels.telegram.{account}", table | ({"api_base": api_base} if api_base else {}))
+    typer.echo(f"{path} names the account.")
     typer.echo("A running Portico takes the account up at its next start.")
 
 

@@ -20,14 +20,21 @@ def write_table(path: Path, table: str, values: Mapping[str, str]) -> None:
     before = path.read_text() if path.exists() else ""
     try:
         after = with_table(before, table, values)
+        _replace(path, after)
     except (ValueError, tomllib.TOMLDecodeError):
-        lines = "; ".join(f"{key} = {_quoted(value)}" for key, value in values.items())
-        raise Misconfigured(
-            f"{path} is written in a way that I leave alone; put this under [{table}]: {lines}"
-        ) from None
+        why = "is written in a way that I leave alone"
+    except OSError as error:  # in a container the settings are only to be read
+        why = f"cannot be written here ({error.strerror})"
+    else:
+        return
+    lines = "; ".join(f"{key} = {_quoted(value)}" for key, value in values.items())
+    raise Misconfigured(f"{path} {why}; put this under [{table}]: {lines}")
+
+
+def _replace(path: Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.touch(mode=0o600)
-    beside.write_text(after)
+    beside.write_text(text)
     if path.exists():
         beside.chmod(path.stat().st_mode & 0o777)
     beside.replace(path)

@@ -54,6 +54,7 @@ def examine(compose: Compose) -> Iterator[Finding]:
     yield _port(compose)
     if plugin.well:
         yield _configuration(compose)
+    yield from _apparmor(compose.folder)
     if plugin.well and daemon.well:
         yield from _running(compose)
 
@@ -112,6 +113,19 @@ def _secrets(folder: Path) -> Finding:
     return Finding(
         "secrets", not problems, "; ".join(problems) or f"{len(secrets.KEPT) + 2} files, none open to others"
     )
+
+
+def _apparmor(folder: Path, kernel: Path = Path("/proc/sys/kernel")) -> Iterator[Finding]:
+    """Newer Ubuntus forbid user namespaces to everything that has no profile, and sandboxes with them."""
+    said = kernel / "apparmor_restrict_unprivileged_userns"
+    if not said.exists() or said.read_text().strip() != "1":
+        return
+    named = read_env(folder / ".env").get("PORTICO_SANDBOX_APPARMOR", "")
+    mend = (
+        "`sudo apparmor_parser -r infra/docker/sandbox.apparmor`, then PORTICO_SANDBOX_APPARMOR=portico-sandbox "
+        "in .env: without a profile this kernel sets no sandbox apart"
+    )
+    yield Finding("apparmor", bool(named), f"the sandbox runs under {named}" if named else mend)
 
 
 def _plugin(compose: Compose) -> Finding:

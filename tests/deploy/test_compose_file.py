@@ -37,7 +37,8 @@ each_service = pytest.mark.parametrize("name", sorted(SERVICES))
 def test_nothing_can_be_gained(name: str) -> None:
     service = SERVICES[name]
     assert service["cap_drop"] == ["ALL"]
-    assert not service.get("cap_add")
+    # The program of Caddy's image carries this one; a file whose capability is out of reach is not started at all.
+    assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if "caddy" in service["image"] else [])
     assert "no-new-privileges:true" in service["security_opt"]
     assert service["read_only"] is True
     assert not {"privileged", "pid", "ipc", "userns_mode", "devices"} & set(service)

@@ -70,3 +70,11 @@ def test_any_value_comes_back_as_it_was(value: str) -> None:
         "token": "z"
     }
     assert tomllib.loads(text)["channels"]["telegram"]["default"] == {"token": value}
+
+
+def test_where_nothing_can_be_written_the_lines_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "read-only" / "portico.toml"
+    with pytest.raises(
+        Misconfigured, match=r'cannot be written here .*\[channels.telegram.default\]: token = "s"'
+    ):
+        write_table(path, TABLE, {"token": "s"})

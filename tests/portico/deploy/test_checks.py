@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.deploy import secrets
+from portico.deploy import checks, secrets
 from portico.deploy.checks import Finding, examine, read_env
 from portico.deploy.compose import Compose
 from portico.deploy.edge import write_gate, write_passport
@@ -222,3 +222,16 @@ def test_a_container_that_ended_is_told_with_its_last_words(folder: Path, tmp_pa
 
 def test_findings_can_be_printed_as_json(folder: Path) -> None:
     json.dumps([vars(finding) for finding in examine(Compose(folder, (COMPOSE,)))])
+
+
+def test_a_kernel_that_asks_for_a_profile_is_told(tmp_path: Path) -> None:
+    said = tmp_path / "apparmor_restrict_unprivileged_userns"
+    assert list(checks._apparmor(tmp_path, tmp_path)) == []
+    said.write_text("0\n")
+    assert list(checks._apparmor(tmp_path, tmp_path)) == []
+    said.write_text("1\n")
+    (finding,) = checks._apparmor(tmp_path, tmp_path)
+    assert not finding.well
+    assert "PORTICO_SANDBOX_APPARMOR" in finding.detail
+    (tmp_path / ".env").write_text("PORTICO_SANDBOX_APPARMOR=portico-sandbox\n")
+    assert next(checks._apparmor(tmp_path, tmp_path)).well
