@@ -77,7 +77,8 @@ def _add_objects(compose: Compose, writer: EntryWriter, known: set[str]) -> None
 def _files(folder: Path, *, with_master_key: bool) -> Iterator[tuple[str, Path]]:
     """Secrets, settings and `.env`."""
     for path in sorted((folder / secrets.FOLDER).iterdir()):
-        if path.is_file() and (with_master_key or path.name != MASTER_KEY):
+        left_over = path.name.startswith(".")  # of a restore that was broken off
+        if path.is_file() and not left_over and (with_master_key or path.name != MASTER_KEY):
             yield f"{secrets.FOLDER}/{path.name}", path
     config = config_folder(folder)
     for path in sorted(config.rglob("*")):

@@ -42,8 +42,9 @@ def test_a_lost_machine_comes_back_by_the_archive_and_a_passphrase(deployment: D
     blob = fill(deployment, "heron")
     phrase = deployment.root / "phrase"
     phrase.write_text("correct horse battery\n")
-    save(deployment, "--passphrase-file", str(phrase))
     kept = {path.name: path.read_text() for path in (deployment.folder / "secrets").iterdir()}
+    (deployment.folder / "secrets" / ".keyring.json.part").write_text("of a restore that was broken off")
+    save(deployment, "--passphrase-file", str(phrase))
     deployment.folder.rename(deployment.root / "lost")
     deployment.wipe()
     deployment.folder.mkdir()
