@@ -108,7 +108,8 @@ def provide(folder: Path) -> Terraform:
     made = Terraform(Path(path), folder)
     left_out = shutil.ignore_patterns(".terraform*", "terraform.tfstate*")
     shutil.copytree(SOURCE, made.terraform, ignore=left_out)
-    shutil.copytree(CHECKOUT / "infra" / "docker", made.checkout / "infra" / "docker")
+    for mounted in ("docker", "observability"):
+        shutil.copytree(CHECKOUT / "infra" / mounted, made.checkout / "infra" / mounted)
     shutil.copy(CHECKOUT / "compose.yaml", made.checkout)
     configuration = folder / "cli.tfrc"
     configuration.write_text("disable_checkpoint = true\n")

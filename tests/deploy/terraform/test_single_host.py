@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -146,8 +147,12 @@ def test_every_service_runs_as_compose_would_run_it(applied: Applied, resolved: 
 def test_every_container_is_where_compose_would_put_it(applied: Applied, resolved: dict[str, Any]) -> None:
     for service, said in resolved["services"].items():
         found = applied.inspect(service)
-        networks = {name.removeprefix(f"{NAME}_") for name in found["NetworkSettings"]["Networks"]}
+        joined = found["NetworkSettings"]["Networks"]
+        networks = {name.removeprefix(f"{NAME}_") for name in joined}
         assert networks == set(said["networks"]), service
+        for name, more in said["networks"].items():
+            aliases = {service, *((more or {}).get("aliases") or ())}
+            assert aliases <= set(joined[f"{NAME}_{name}"]["Aliases"]), (service, name)
         mounts = {
             (mount["Destination"], mount["RW"]) for mount in found["Mounts"] if mount["Type"] != "tmpfs"
         }
@@ -175,13 +180,14 @@ def _as_said(said: dict[str, Any], applied: Applied) -> dict[str, Any]:
         "init": said.get("init", False),
         "read_only": said.get("read_only", False),
         "dropped": said.get("cap_drop", []),
+        "added": said.get("cap_add", []),
         "memory": int(said["mem_limit"]),
         "pids": None if said.get("restart") == "no" else said["pids_limit"],
         "shared": int(said.get("shm_size", 64 * MEBIBYTE)),
         "tmpfs": set(said.get("tmpfs", ())),
         "log": said["logging"],
         "ports": [(one["host_ip"], one["published"], str(one["target"])) for one in said.get("ports", ())],
-        "security": {option.partition(":./")[0].split("=")[0] for option in said["security_opt"]},
+        "security": {_security(option) for option in said["security_opt"]},
     }
 
 
@@ -205,6 +211,7 @@ def _as_run(found: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
         "init": host["Init"],
         "read_only": host["ReadonlyRootfs"],
         "dropped": host["CapDrop"],
+        "added": [capability.removeprefix("CAP_") for capability in host["CapAdd"] or ()],
         "memory": host["Memory"],
         "pids": host["PidsLimit"],
         "shared": host["ShmSize"],
@@ -213,8 +220,15 @@ def _as_run(found: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
         "ports": [
             (to["HostIp"], to["HostPort"], port.split("/")[0]) for port, all_of in bound for to in all_of
         ],
-        "security": {"seccomp" if option.startswith("seccomp={") else option for option in options},
+        "security": {_security(option) for option in options},
     }
+
+
+def _security(option: str) -> str:
+    """Of a profile its kind alone; compose writes a colon where Docker has the equals sign."""
+    if re.match(r"seccomp(=\{|:|=.*/)", option):
+        return "seccomp"
+    return re.sub("^apparmor:", "apparmor=", option)
 
 
 def test_what_was_removed_by_hand_is_seen_and_put_back(applied: Applied) -> None:

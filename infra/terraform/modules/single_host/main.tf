@@ -25,6 +25,11 @@ resource "terraform_data" "compose" {
     }
 
     precondition {
+      condition     = try(local.parts["worker"].replicas, var.workers) == var.workers
+      error_message = "compose.yaml says how many workers run without asking PORTICO_WORKERS: ${try(local.parts["worker"].replicas, "")}, not ${var.workers}."
+    }
+
+    precondition {
       condition     = length(setsubtract(var.profiles, flatten([for service in values(local.compose.services) : try(service.profiles, [])]))) == 0
       error_message = "compose.yaml has no such profile: ${join(", ", var.profiles)}."
     }
@@ -73,6 +78,7 @@ module "stage_1" {
 module "stage_2" {
   source     = "./stage"
   common     = local.common
+  ids        = module.stage_1.ids
   containers = { for name, part in local.copies : name => part if contains(local.stage_2, part.service) }
   depends_on = [module.stage_1]
 }
@@ -80,6 +86,7 @@ module "stage_2" {
 module "stage_3" {
   source     = "./stage"
   common     = local.common
+  ids        = merge(module.stage_1.ids, module.stage_2.ids)
   containers = { for name, part in local.copies : name => part if contains(local.stage_3, part.service) }
   depends_on = [module.stage_2]
 }
@@ -87,6 +94,7 @@ module "stage_3" {
 module "stage_4" {
   source     = "./stage"
   common     = local.common
+  ids        = merge(module.stage_1.ids, module.stage_2.ids, module.stage_3.ids)
   containers = { for name, part in local.copies : name => part if contains(local.stage_4, part.service) }
   depends_on = [module.stage_3]
 }
@@ -94,6 +102,7 @@ module "stage_4" {
 module "stage_5" {
   source     = "./stage"
   common     = local.common
+  ids        = merge(module.stage_1.ids, module.stage_2.ids, module.stage_3.ids, module.stage_4.ids)
   containers = { for name, part in local.copies : name => part if contains(local.stage_5, part.service) }
   depends_on = [module.stage_4]
 }
@@ -101,6 +110,7 @@ module "stage_5" {
 module "stage_6" {
   source     = "./stage"
   common     = local.common
+  ids        = merge(module.stage_1.ids, module.stage_2.ids, module.stage_3.ids, module.stage_4.ids, module.stage_5.ids)
   containers = { for name, part in local.copies : name => part if contains(local.stage_6, part.service) }
   depends_on = [module.stage_5]
 }
@@ -108,6 +118,7 @@ module "stage_6" {
 module "stage_7" {
   source     = "./stage"
   common     = local.common
+  ids        = merge(module.stage_1.ids, module.stage_2.ids, module.stage_3.ids, module.stage_4.ids, module.stage_5.ids, module.stage_6.ids)
   containers = { for name, part in local.copies : name => part if contains(local.stage_7, part.service) }
   depends_on = [module.stage_6]
 }

@@ -32,7 +32,7 @@ variable "compose_file" {
 }
 
 variable "source_folder" {
-  description = "Where the checkout lies on the Docker host: its infra/docker/ is mounted from there."
+  description = "Where the checkout lies on the Docker host: its infra/docker/ and infra/observability/ are mounted from there."
   type        = string
 
   validation {
@@ -114,8 +114,8 @@ variable "variables" {
   default     = {}
 
   validation {
-    condition     = length(setintersection(keys(var.variables), ["PORTICO_SITE", "PORTICO_BIND", "PORTICO_HTTPS_PORT", "PORTICO_VERSION", "PORTICO_CONFIG_FOLDER"])) == 0
-    error_message = "Site, address, port, version and folder have variables of their own in this module."
+    condition     = length(setintersection(keys(var.variables), ["PORTICO_SITE", "PORTICO_BIND", "PORTICO_HTTPS_PORT", "PORTICO_VERSION", "PORTICO_CONFIG_FOLDER", "PORTICO_WORKERS"])) == 0
+    error_message = "Site, address, port, version, folder and number of workers have variables of their own in this module."
   }
 
   validation {

@@ -18,6 +18,7 @@ resource "docker_container" "this" {
   memory_swap  = try(each.value.memory * 2, null)
   shm_size     = each.value.shm_size
   stop_timeout = each.value.stop_timeout
+  network_mode = each.value.joins == null ? null : "container:${var.ids["${var.common.name}-${each.value.joins}-1"]}"
 
   # seccomp profiles go to the daemon as text
   security_opts         = each.value.security_opts
@@ -54,8 +55,8 @@ resource "docker_container" "this" {
     for_each = each.value.networks
 
     content {
-      name    = var.common.networks[networks_advanced.value]
-      aliases = [each.value.service]
+      name    = var.common.networks[networks_advanced.key]
+      aliases = networks_advanced.value
     }
   }
 

@@ -7,6 +7,12 @@ variable "common" {
   })
 }
 
+variable "ids" {
+  description = "Name of each container of the stages before → its id."
+  type        = map(string)
+  default     = {}
+}
+
 variable "containers" {
   description = "What runs in this stage, by container name without prefix."
   type = map(object({
@@ -27,7 +33,8 @@ variable "containers" {
     tmpfs         = map(string)
     mounts        = list(object({ type = string, source = string, target = string, read_only = bool }))
     ports         = list(object({ address = string, outside = number, inside = number }))
-    networks      = set(string)
+    networks      = map(set(string))
+    joins         = optional(string)
     healthcheck = optional(object({
       test         = list(string)
       interval     = optional(string)

@@ -133,3 +133,88 @@ run "takes_a_profile_and_a_variable" {
     error_message = "What compose says of health is taken over, and waited for."
   }
 }
+
+run "takes_over_all_that_compose_says_with_every_profile" {
+  command = plan
+  variables {
+    profiles = ["hybrid", "observability"]
+    workers  = 3
+  }
+
+  assert {
+    condition     = output.parts["api"].networks["core"] == toset(["api", "api.core"]) && output.parts["worker"].networks["core"] == toset(["worker", "worker.core"]) && output.parts["worker"].networks["models"] == toset(["worker"])
+    error_message = "Prometheus finds edge and workers by the names that they have in one network alone."
+  }
+
+  assert {
+    condition     = output.parts["grafana"].joins == "prometheus" && length(output.parts["grafana"].networks) == 0 && contains(output.parts["grafana"].needs, "prometheus")
+    error_message = "Grafana is in the network of Prometheus."
+  }
+
+  assert {
+    condition     = !contains(values(local.mounted), sha256("")) && contains(keys(local.mounted), "./infra/observability/grafana/dashboards")
+    error_message = "What is mounted shows its changes, be it a file or a folder: ${jsonencode(local.mounted)}"
+  }
+
+  assert {
+    condition     = contains(output.parts["gate"].mounts[*].source, "/srv/portico/deployment/hybrid/gate")
+    error_message = "The gate's keys lie with the deployment."
+  }
+
+  assert {
+    condition     = output.parts["caddy"].cap_add == toset(["CAP_NET_BIND_SERVICE"]) && contains(output.parts["sandbox"].security_opts, "apparmor=unconfined")
+    error_message = "What caddy is given and the sandbox is freed of, in Docker's words."
+  }
+
+  assert {
+    condition     = length([for part in values(output.parts) : part if part.replicas != 1]) == 1 && length([for name in keys(local.copies) : name if startswith(name, "worker-")]) == 3
+    error_message = "The worker alone runs several times."
+  }
+}
+
+run "takes_names_in_networks_numbers_and_capabilities" {
+  command = plan
+  variables {
+    compose_file = "tests/joined.yaml"
+  }
+
+  assert {
+    condition     = jsonencode(output.parts["b"].networks) == jsonencode({ core = ["b", "b.core"], outside = ["b"] }) && jsonencode(output.stages) == jsonencode([["b", "c"], ["a"]])
+    error_message = "Each network has its names, and who joins another one comes after it."
+  }
+
+  assert {
+    condition     = join(" ", keys(local.copies)) == "a-1 b-1 c-1 c-2"
+    error_message = "A number of copies is put in force."
+  }
+
+  assert {
+    condition     = output.parts["c"].cap_add == toset(["CAP_NET_BIND_SERVICE"]) && output.parts["c"].cap_drop == toset(["ALL", "CAP_CHOWN"]) && output.parts["c"].security_opts == toset(["apparmor=portico"])
+    error_message = "Written as Docker says it: else each plan would replace the container."
+  }
+}
+
+run "puts_a_container_into_the_network_of_another" {
+  command = plan
+  module {
+    source = "./stage"
+  }
+  variables {
+    common = { name = "portico", docker_host = "unix:///var/run/docker.sock", networks = { core = "portico_core" } }
+    ids    = { portico-b-1 = "1234" }
+    containers = { for name, more in { a = { joins = "b", networks = {} }, c = { joins = null, networks = { core = ["c", "c.core"] } } } : "${name}-1" => merge(more, {
+      service = name, image = "x", environment = [], restart = "no", init = true, read_only = true, cap_drop = [], cap_add = [], security_opts = [], log_options = {}, tmpfs = {},
+      mounts  = [], ports = [], watched = false, stop_timeout = 10, job = false, digest = "x"
+    }) }
+  }
+
+  assert {
+    condition     = docker_container.this["a-1"].network_mode == "container:1234" && length(docker_container.this["a-1"].networks_advanced) == 0
+    error_message = "It has no network of its own."
+  }
+
+  assert {
+    condition     = jsonencode(docker_container.this["c-1"].networks_advanced[*].aliases) == jsonencode([["c", "c.core"]])
+    error_message = "The other ones have their names in each of theirs."
+  }
+}

@@ -141,3 +141,30 @@ run "refuses_a_variable_with_two_defaults" {
   }
   expect_failures = [terraform_data.compose]
 }
+
+run "refuses_to_leave_out_what_compose_says_deeper" {
+  command = plan
+  variables {
+    compose_file = "tests/nested.yaml"
+  }
+  expect_failures = [terraform_data.compose]
+  assert {
+    condition = jsonencode(local.unknown) == jsonencode([
+      "a.command that is no list", "a.depends_on.b.restart", "a.deploy.resources", "a.environment that is no mapping",
+      "a.healthcheck.start_interval", "a.healthcheck.test that is no list", "a.logging.mode", "a.networks.core.ipv4_address",
+      "a.secrets.0.mode", "a.size 512k", "a.stop_grace_period 1m30s", "a.volume x:/x:ro,z", "b.deploy.replicas many",
+      "b.network_mode host", "configs",
+      "networks.core.ipam", "secrets.key.name", "volumes.x.external",
+    ])
+    error_message = "Each is named: ${jsonencode(local.unknown)}"
+  }
+}
+
+run "refuses_a_number_of_workers_that_compose_overrules" {
+  command = plan
+  variables {
+    compose_file = "tests/fixed.yaml"
+    workers      = 2
+  }
+  expect_failures = [terraform_data.compose]
+}
