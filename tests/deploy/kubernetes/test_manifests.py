@@ -152,6 +152,31 @@ def test_a_digest_wins_over_a_tag_and_old_workers_keep_their_own_image() -> None
     assert images["portico-opa"].startswith("openpolicyagent/opa:")
 
 
+def test_the_version_that_still_works_keeps_its_size_and_is_drained_no_faster() -> None:
+    previous = [
+        {"version": "1.3.0"},
+        {"version": "1.2.9", "replicas": 4},
+        {"version": "1.2.8", "replicas": 1},
+    ]
+    rendered = render(merged(PLAIN, worker={"sets": {"all": {"replicas": 3}}, "previous": previous}))
+    workers = {
+        found["metadata"]["labels"]["portico.dev/build"]: found["spec"]["replicas"]
+        for found in rendered
+        if found["kind"] == "Deployment" and "portico.dev/build" in found["metadata"]["labels"]
+    }
+    assert workers == {"1.4.0": 3, "1.3.0": 3, "1.2.9": 4, "1.2.8": 1}
+    budgets = [found for found in rendered if found["kind"] == "PodDisruptionBudget"]
+    kept = {found["spec"]["selector"]["matchLabels"].get("portico.dev/build") for found in budgets}
+    assert kept == {None, "1.4.0", "1.3.0", "1.2.9"}
+    names = [found["metadata"]["name"] for found in budgets]
+    assert len(names) == len(set(names))
+    assert {found["metadata"]["labels"]["app.kubernetes.io/component"] for found in budgets} == {
+        "api",
+        "opa",
+        "worker",
+    }
+
+
 def test_every_set_polls_its_queues_as_its_version() -> None:
     for name, template in pods(render(WHOLE)).items():
         if not name.startswith("portico-worker-"):

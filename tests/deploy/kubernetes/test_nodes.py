@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -39,6 +40,41 @@ def test_a_drained_node_s_pods_move(cluster: Cluster, namespace: str) -> None:
     cluster.kubectl("wait", "-n", namespace, "--for=condition=Available", "deploy", "--all", "--timeout=60s")
     assert node not in nodes_of(cluster, namespace, "api")
     assert nodes_of(cluster, namespace, "api").total() == 2
+
+
+@pytest.fixture
+def closed_nodes(cluster: Cluster) -> Iterator[Callable[..., None]]:
+    """Nodes that take nobody, as a control plane's do."""
+    taint, closed = "node-role.kubernetes.io/control-plane", set[str]()
+
+    def close(*nodes: str) -> None:
+        closed.update(nodes)
+        cluster.kubectl("taint", "nodes", *nodes, f"{taint}=:NoSchedule")
+
+    yield close
+    cluster.kubectl("taint", "nodes", *closed, f"{taint}:NoSchedule-")
+
+
+def test_one_node_is_enough_beside_those_that_take_nobody(
+    cluster: Cluster, namespace: str, closed_nodes: Callable[..., None]
+) -> None:
+    closed_nodes(*NODES[1:])
+    helm(cluster, "install", namespace, PLAIN)
+    for part in ("api", "worker", "opa"):
+        assert nodes_of(cluster, namespace, part) == {NODES[0]: 2}, part
+
+
+def test_of_two_nodes_one_takes_over_while_the_other_is_drained(
+    cluster: Cluster, namespace: str, closed_nodes: Callable[..., None]
+) -> None:
+    closed_nodes(*NODES[2:])
+    helm(cluster, "install", namespace, PLAIN)
+    stays, goes = NODES[:2]
+    assert nodes_of(cluster, namespace, "api") == {stays: 1, goes: 1}
+    cluster.kubectl("drain", goes, "--delete-emptydir-data", "--timeout=60s")
+    cluster.kubectl("wait", "-n", namespace, "--for=condition=Available", "deploy", "--all", "--timeout=60s")
+    for part in ("api", "worker", "opa"):
+        assert nodes_of(cluster, namespace, part) == {stays: 2}, part
 
 
 @pytest.mark.parametrize("part", ["api", "worker", "opa"])

@@ -66,6 +66,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         },
         "longer than 63",
     ),
+    (
+        "a way to nowhere",
+        {"networkPolicy": {"inner": [{"peers": [], "ports": [11434]}]}},
+        "at '/networkPolicy/inner/0/peers'",
+    ),
     ("everybody one client", {"trustedProxies": []}, "trustedProxies is empty"),
     (
         "everybody one client of a Gateway",

@@ -186,6 +186,28 @@ def test_a_pod_that_no_policy_names_is_cut_off(plain: list[dict[str, Any]]) -> N
         assert _open(plain, stray, place) == set()
 
 
+def test_a_language_model_of_one_s_own_is_reached_where_it_is_said_to_be() -> None:
+    llm = {"peers": [{"ipBlock": {"cidr": "10.20.0.8/32"}}], "ports": [11434, 8001]}
+    gpus = {
+        "peers": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "models"}}}],
+        "ports": [8000],
+    }
+    rendered = render(merged(PLAIN, networkPolicy={"inner": [llm, gpus]}))
+    policies = _policies(rendered)
+    places = {"one": Place("10.20.0.8"), "other": Place("10.244.7.9", "models", {"app": "vllm"})}
+    ports = (8000, 8001, 11434)
+    for name, part in _parts(rendered).items():
+        found = {
+            (where, port)
+            for where, place in places.items()
+            for port in ports
+            if reaches(policies, HERE, part, place, Door("TCP", port))
+        }
+        expected = {("one", 11434), ("one", 8001), ("other", 8000)} if name in ("api", "worker") else set()
+        assert found == expected, name
+        assert _open(rendered, part, ELSEWHERE["a node"]) == set(), name
+
+
 def test_another_triton_is_reached_where_it_is() -> None:
     away = {"enabled": False, "address": "triton.gpu:8001", "peers": [{"ipBlock": {"cidr": "10.20.0.9/32"}}]}
     rendered = render(merged(PLAIN, triton=away))

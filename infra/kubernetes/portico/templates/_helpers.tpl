@@ -86,12 +86,14 @@ topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: kubernetes.io/hostname
     whenUnsatisfiable: {{ $root.Values.spread.node }}
+    nodeTaintsPolicy: Honor  # a node that takes none of them, cordoned or a control plane's, is none to be filled
     labelSelector:
       matchLabels: {{- $labels | nindent 8 }}
     matchLabelKeys: [pod-template-hash]
   - maxSkew: 1
     topologyKey: topology.kubernetes.io/zone
     whenUnsatisfiable: {{ $root.Values.spread.zone }}
+    nodeTaintsPolicy: Honor
     labelSelector:
       matchLabels: {{- $labels | nindent 8 }}
     matchLabelKeys: [pod-template-hash]

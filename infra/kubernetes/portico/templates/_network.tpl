@@ -54,6 +54,15 @@
     - ipBlock: {cidr: "::/0", except: {{ toJson .Values.networkPolicy.outsideExceptV6 }}}
 {{- end }}
 
+{{/* Models, tools, a proxy and whoever is called back, in networks of one's own. */}}
+{{- define "portico.toInner" -}}
+{{- range $given := .Values.networkPolicy.inner }}
+{{- range $given.ports }}
+{{ include "portico.to" (list $given.peers .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Traces. */}}
 {{- define "portico.toCollector" -}}
 {{- if .Values.telemetry.otlpEndpoint }}

@@ -38,7 +38,7 @@ metadata:
     portico.dev/stage: {{ $stage }}
 spec:
   {{- if eq $stage "previous" }}
-  replicas: {{ $run.replicas | default 1 }}
+  replicas: {{ $run.replicas | default $given.replicas }}
   {{- else if not $values.worker.autoscaling.enabled }}
   replicas: {{ $given.replicas }}
   {{- end }}
