@@ -71,6 +71,7 @@ WHOLE: dict[str, Any] = {
     "gateway": {"enabled": True, "parentRefs": [{"name": "edge", "namespace": "gateways"}]},
     "telemetry": {
         "scrapers": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+        "monitors": {"enabled": True, "labels": {"release": "monitoring"}},
         "otlpEndpoint": "http://collector.monitoring:4318",
         "peers": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
     },

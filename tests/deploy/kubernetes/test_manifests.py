@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.deploy.machine import module_folder
 from tests.support import CHECKOUT
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(600)]
+OBSERVABILITY = CHECKOUT / "infra" / "observability" / "prometheus"
 LEAST = merged(
     PLAIN,
     networkPolicy={"enabled": False},
@@ -50,13 +52,17 @@ CASES = {"plain": PLAIN, "whole": WHOLE, "least": LEAST, "by cpu": BY_CPU, "TLS"
 
 @pytest.fixture(scope="module")
 def definitions(cluster: Cluster) -> None:
-    """KEDA's and the Gateway API's own definitions, out of the modules that their makers publish."""
+    """The definitions of KEDA, the Gateway API and the Prometheus operator, out of their makers' own modules."""
     keda = module_folder("keda", "github.com/kedacore/keda/v2") / "config" / "crd" / "bases"
+    operator = module_folder("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
+    monitoring = operator / "example" / "prometheus-operator-crd"
     gateway = module_folder("gateway-api", "sigs.k8s.io/gateway-api") / "config" / "crd" / "experimental"
     for path in (
         keda / "keda.sh_scaledobjects.yaml",
         keda / "keda.sh_triggerauthentications.yaml",
         gateway / "gateway.networking.k8s.io_httproutes.yaml",
+        monitoring / "monitoring.coreos.com_podmonitors.yaml",
+        monitoring / "monitoring.coreos.com_prometheusrules.yaml",
     ):
         cluster.kubectl("apply", "--server-side", "-f", str(path))
         name = yaml.safe_load(path.read_text())["metadata"]["name"]
@@ -79,12 +85,13 @@ def test_the_server_takes_every_manifest(
     assert "would violate PodSecurity" not in done.stderr
     kinds = {found["kind"] for found in rendered}
     if values is WHOLE:
-        assert {"ScaledObject", "HTTPRoute", "HorizontalPodAutoscaler"} <= kinds
+        assert {"ScaledObject", "HTTPRoute", "HorizontalPodAutoscaler", "PodMonitor"} <= kinds
 
 
 @pytest.mark.usefixtures("definitions")
 @pytest.mark.parametrize(
-    ("kind", "place"), [("ScaledObject", "spec"), ("HTTPRoute", "spec"), ("Deployment", "spec")]
+    ("kind", "place"),
+    [("ScaledObject", "spec"), ("HTTPRoute", "spec"), ("PodMonitor", "spec"), ("Deployment", "spec")],
 )
 def test_a_field_that_is_none_is_refused(cluster: Cluster, namespace: str, kind: str, place: str) -> None:
     found = next(one for one in render(WHOLE) if one["kind"] == kind)
@@ -207,6 +214,14 @@ def test_the_packages_of_tools_are_where_tools_run() -> None:
     }
 
 
+def test_the_sandbox_service_is_told_what_its_image_tells_it() -> None:
+    told = (CHECKOUT / "infra" / "docker" / "sandbox.Dockerfile").read_text()
+    (command,) = re.findall(r"^CMD (\[.*?\])$", told, re.MULTILINE | re.DOTALL)
+    known = {word for word in json.loads(command.replace("\\\n", "")) if word.startswith("--")}
+    given = pods(render(PLAIN))["portico-sandbox"]["spec"]["containers"][0]["args"]
+    assert known == {word.partition("=")[0] for word in given}
+
+
 @pytest.mark.parametrize("part", ["portico-api", "portico-worker-tools-1-4-0", "portico-promote"])
 def test_the_program_knows_every_variable(part: str, tmp_path: Path) -> None:
     make = (
@@ -280,6 +295,45 @@ def test_keda_logs_in_as_the_workers_do() -> None:
     ]
     assert {one["authenticationRef"]["name"] for one in triggers} == {told["metadata"]["name"]}
     assert {one["metadata"]["enableTLS"] for one in triggers} == {"true"}
+
+
+def test_prometheus_asks_every_part_under_the_name_that_alerts_know() -> None:
+    rendered = render(WHOLE)
+    prometheus = yaml.safe_load((OBSERVABILITY / "prometheus.yml").read_text())
+    expected = {one["job_name"]: _token(one) for one in prometheus["scrape_configs"]}
+    del expected["temporal"]  # stands outside of the chart
+    found = {}
+    for monitor in (one for one in rendered if one["kind"] == "PodMonitor"):
+        (asked,) = monitor["spec"]["podMetricsEndpoints"]
+        (job,) = [one["replacement"] for one in asked["relabelings"] if one["targetLabel"] == "job"]
+        found[job] = asked.get("authorization", {}).get("credentials", {}).get("key", "")
+        assert monitor["metadata"]["labels"]["release"] == "monitoring"
+        assert _listening(rendered, monitor["spec"]["selector"]["matchLabels"], asked["port"]), job
+    assert found == expected
+
+
+def _token(scraped: dict[str, Any]) -> str:
+    return Path(scraped.get("authorization", {}).get("credentials_file", "")).name
+
+
+def _listening(rendered: list[dict[str, Any]], labels: dict[str, str], port: str) -> bool:
+    """Whether pods are chosen, and all of them have a port of this name."""
+    chosen = [
+        template["spec"]["containers"][0]["ports"]
+        for template in pods(rendered).values()
+        if labels.items() <= template["metadata"]["labels"].items()
+    ]
+    return bool(chosen) and all(port in [one["name"] for one in ports] for ports in chosen)
+
+
+@pytest.mark.usefixtures("definitions")
+def test_the_alerts_are_rules_that_the_operator_takes(cluster: Cluster, namespace: str) -> None:
+    told = (CHECKOUT / "docs" / "observability.md").read_text()
+    (command,) = re.findall(r"^(\{ printf .*alerts\.yml; \}) \| kubectl", told, re.MULTILINE | re.DOTALL)
+    done = subprocess.run(("sh", "-c", command), cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert yaml.safe_load(done.stdout)["spec"] == yaml.safe_load((OBSERVABILITY / "alerts.yml").read_text())
+    given = ("-n", namespace, "apply", "--dry-run=server", "--validate=strict", "-f", "-")
+    cluster.kubectl(*given, given=done.stdout)
 
 
 def test_the_node_s_part_needs_a_namespace_of_its_own(cluster: Cluster, namespace: str) -> None:

@@ -46,6 +46,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {"telemetry": {"otlpEndpoint": "http://collector:4318"}},
         "telemetry.peers is empty",
     ),
+    (
+        "nobody knows where Prometheus is",
+        {"telemetry": {"monitors": {"enabled": True}}},
+        "telemetry.scrapers is empty",
+    ),
     ("no Triton at all", {"triton": {"enabled": False}}, "triton.address is not set"),
     ("an unknown queue", {"worker": {"sets": {"all": a_set("mail")}}}, "at '/worker/sets/all/queues/0'"),
     ("no set", {"worker": {"sets": {"all": None}}}, "at '/worker/sets'"),

@@ -17,6 +17,7 @@
 {{- if not (index $values $part "peers") }}{{ fail (printf "%s.peers is empty: say where it is, such as [{ipBlock: {cidr: 10.0.0.5/32}}], or set networkPolicy.enabled=false" $part) }}{{ end -}}
 {{- end -}}
 {{- if and $values.telemetry.otlpEndpoint (not $values.telemetry.peers) }}{{ fail "telemetry.peers is empty: say where the collector is, or set networkPolicy.enabled=false" }}{{ end -}}
+{{- if and $values.telemetry.monitors.enabled (not $values.telemetry.scrapers) }}{{ fail "telemetry.scrapers is empty: say where Prometheus is, or set networkPolicy.enabled=false" }}{{ end -}}
 {{- if and (not $values.triton.enabled) (not $values.triton.peers) }}{{ fail "triton.peers is empty: say where that Triton is, or set networkPolicy.enabled=false" }}{{ end -}}
 {{- end -}}
 {{- include "portico.checkQueues" . -}}
