@@ -336,8 +336,30 @@ def test_the_alerts_are_rules_that_the_operator_takes(cluster: Cluster, namespac
     cluster.kubectl(*given, given=done.stdout)
 
 
-def test_the_node_s_part_needs_a_namespace_of_its_own(cluster: Cluster, namespace: str) -> None:
-    rendered = render({"image": {"tag": "1.4.0"}}, chart=NODE_CHART)
+def test_the_node_s_part_has_the_node_s_root_only_where_it_loads_a_profile() -> None:
+    spec = pods(render({}, chart=NODE_CHART))["portico"]["spec"]
+    assert "initContainers" not in spec
+    assert [one["hostPath"]["path"] for one in spec["volumes"] if "hostPath" in one] == [
+        "/var/lib/kubelet/seccomp"
+    ]
+    rendered = render({"appArmor": True}, chart=NODE_CHART)
+    spec = pods(rendered)["portico"]["spec"]
+    (loading,) = spec["initContainers"]
+    (staying,) = spec["containers"]
+    assert loading["image"] == staying["image"]
+    assert "privileged" not in staying["securityContext"]
+    assert "node" not in [one["name"] for one in staying["volumeMounts"]]
+    program, profile = (Path(word).name for word in loading["command"][1:3])
+    files = next(found for found in rendered if found["kind"] == "ConfigMap")["data"]
+    assert files[profile].strip() == (CHECKOUT / "infra" / "docker" / profile).read_text().strip()
+    assert files[program].strip() == (NODE_CHART / "files" / program).read_text().strip()
+
+
+@pytest.mark.parametrize("apparmor", [False, True])
+def test_the_node_s_part_needs_a_namespace_of_its_own(
+    cluster: Cluster, namespace: str, apparmor: bool
+) -> None:
+    rendered = render({"image": {"tag": "1.4.0"}, "appArmor": apparmor}, chart=NODE_CHART)
     everything = json.dumps({"apiVersion": "v1", "kind": "List", "items": rendered})
     refused = cluster.call("kubectl", "-n", namespace, "apply", "-f", "-", given=everything)
     assert "would violate PodSecurity" in refused.stderr

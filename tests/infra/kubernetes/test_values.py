@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -123,3 +124,19 @@ def test_versions_of_other_makers_are_compose_s() -> None:
     for given in _values("portico")["thirdParty"].values():
         assert f"image: {given['repository']}:${{" in compose
         assert f":-{given['tag']}}}" in compose
+
+
+def test_every_image_that_the_chart_names_is_built_and_pushed_by_the_guide() -> None:
+    told = (CHECKOUT / "docs" / "kubernetes.md").read_text()
+    images = {one["repository"] for one in _values("portico")["images"].values()}
+    builds = re.findall(
+        r"^docker build -f (\S+)(?: --target (\S+))? +-t \$REGISTRY/(\S+):\$VERSION", told, re.M
+    )
+    assert {name for _, _, name in builds} == images
+    for file, target, _ in builds:
+        stages = re.findall(r"^FROM \S+ AS (\S+)", (CHECKOUT / file).read_text(), re.M)
+        assert not target or target in stages, (file, target)
+    (pushed,) = re.findall(
+        r"^for part in (.+); do docker push \$REGISTRY/portico-\$part:\$VERSION", told, re.M
+    )
+    assert {f"portico-{part}" for part in pushed.split()} == images
