@@ -6,11 +6,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import INNER, RunningStack
 from tests.tiny_model import write_tiny_model
 
 MakeStack = Callable[..., RunningStack]
+
+# No test fails because a machine is slow.
+settings.register_profile("portico", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("portico")
 
 
 @pytest.fixture(scope="session")
