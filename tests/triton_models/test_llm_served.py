@@ -336,13 +336,23 @@ async def test_an_answer_breaks_off_as_away_when_something_is_killed_and_the_nex
 
     with pytest.raises(Unavailable, match=r"fell silent|broke off"):
         await broken_off(models, lambda: os.kill(process_of(stack, "endless"), signal.SIGKILL))
-    assert (await ask(models, "endless", "hello", max_tokens=3)).last.output_tokens == 3
+    assert await tokens_in_the_end(models) == 3
 
     with pytest.raises(Unavailable, match="broke off"):
         await broken_off(models, lambda: stack.kill("triton"))
     await asyncio.to_thread(stack.wait_ready, "triton", timeout_s=90)
-    assert (await ask(models, "endless", "hello", max_tokens=3)).last.output_tokens == 3
+    assert await tokens_in_the_end(models) == 3
     await models.close()
+
+
+async def tokens_in_the_end(models: TritonModels) -> int | None:
+    """Asked again while Triton is away, as a turn does. At times it ends together with a model's process."""
+    async with asyncio.timeout(90):
+        while True:
+            try:
+                return (await ask(models, "endless", "hello", max_tokens=3)).last.output_tokens
+            except Unavailable:
+                await asyncio.sleep(0.5)
 
 
 async def test_another_version_is_taken_over_without_losing_an_answer(
