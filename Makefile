@@ -2,8 +2,6 @@
 .PHONY: up setup test test-long test-deploy check bench
 SETUP := infra/setup/run.sh
 ARGS ?=
-# Tests that kill, flood or time whole stacks have the machine to themselves; the others share it.
-ALONE := tests/cli tests/e2e tests/embedded tests/guarantees
 
 up:
 	@$(SETUP) up $(ARGS)
@@ -15,11 +13,7 @@ test: check
 	@$(SETUP) browser
 	@$(SETUP) sandbox
 ifeq ($(ARGS),)
-	@status=0; \
-	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
-		$(addprefix --ignore=,$(ALONE)) || status=1; \
-	.venv/bin/python -m pytest $(ALONE) || status=1; \
-	exit $$status
+	.venv/bin/python -m infra.setup.tests
 else
 	.venv/bin/python -m pytest $(ARGS)
 endif
