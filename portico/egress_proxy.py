@@ -73,7 +73,7 @@ class HostPattern:
             return False
         if self.host == "*" or self.host == host:
             return True
-        return self.host.startswith("*.") and host.endswith(self.host[1:]) and not _is_address(host)
+        return self.host.startswith("*.") and host.endswith(self.host[1:]) and not is_address(host)
 
 
 def matches_any(patterns: Iterable[HostPattern], host: str, port: int) -> bool:
@@ -268,7 +268,8 @@ async def _end(tasks: Iterable[asyncio.Future[None]]) -> None:
     await asyncio.gather(*ending, return_exceptions=True)
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether it is an address, and no name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

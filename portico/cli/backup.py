@@ -181,14 +181,15 @@ def whole_file(target: str) -> Iterator[IO[bytes]]:
 
 
 def _name(beside: Path, path: Path) -> None:
-    """Raises `FileExistsError` where somebody was faster."""
+    """Raises `FileExistsError` where somebody was faster.
+
+    exFAT, FAT and many file systems of a network have no hard links: there the name is taken first.
+    """
     try:
         os.link(beside, path)
     except FileExistsError:
         raise
-    except (
-        OSError
-    ):  # exFAT, FAT and many file systems of a network have no hard links: the name is taken first
+    except OSError:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         try:
             beside.replace(path)

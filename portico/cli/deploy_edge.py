@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated
 
@@ -49,20 +48,13 @@ def edge(
 
 def _host_of(gate: str) -> str:
     from portico.deploy.checks import HOST
+    from portico.egress_proxy import is_address
 
     given, _, port = gate.rpartition(":")
     host = given.removeprefix("[").removesuffix("]")
-    if not port.isdecimal() or not (HOST.fullmatch(host) or _is_address(host)):
+    if not port.isdecimal() or not (HOST.fullmatch(host) or is_address(host)):
         raise Misconfigured(f"--gate {gate}: HOST:PORT is wanted, such as core.example.com:7443")
     return host
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _write_edge(target: Path, gate: str) -> list[Path]:

@@ -71,9 +71,8 @@ async def _steps_to_the_delivery(context: Context, workflow: str) -> tuple[tuple
     end = time.monotonic() + RECORDED_WITHIN_S
     while True:
         steps = await _steps(context, workflow)
-        if any(name == "deliver" for name, _ in steps) or context.settings.temporal.address:
-            return steps
-        if time.monotonic() > end:
+        recorded = any(name == "deliver" for name, _ in steps)
+        if recorded or context.settings.temporal.address or time.monotonic() > end:
             return steps
         await asyncio.sleep(0.05)
 
