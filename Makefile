@@ -1,6 +1,6 @@
 # `make up` and `make test` set the checkout up first; what is already there is not made again.
 .PHONY: up setup test test-long test-deploy check bench
-SETUP := infra/setup/run.sh
+SETUP := operations/setup/run.sh
 ARGS ?=
 
 up:
@@ -13,7 +13,7 @@ test: check
 	@$(SETUP) browser
 	@$(SETUP) sandbox
 ifeq ($(ARGS),)
-	.venv/bin/python -m infra.setup.tests
+	.venv/bin/python -m operations.setup.tests
 else
 	.venv/bin/python -m pytest $(ARGS)
 endif
@@ -30,7 +30,7 @@ test-deploy:
 
 check:
 	@$(SETUP) check
-	@.venv/bin/python -m infra.setup.check
+	@.venv/bin/python -m operations.setup.check
 
 bench:
 	@$(SETUP) bench

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from temporalio import activity
 
 from activities.deps import Deps
-from portico.clients.route_choice import ask_each, in_order, model_action, refusals
-from portico.contracts import Actor, ConversationRef, Decision, Effect
-from portico.policy_input import (
+from portico.contracts.messages import Actor, ConversationRef, Decision, Effect
+from portico.contracts.policy import (
     EDGE,
     EgressAction,
     InboundAction,
@@ -23,8 +22,7 @@ from portico.policy_input import (
     egress_action,
     params_hash,
 )
-from portico.settings import Settings
-from portico.steps import (
+from portico.contracts.steps import (
     EgressAnswer,
     EgressQuestion,
     InboundAnswer,
@@ -35,6 +33,8 @@ from portico.steps import (
     ToolAnswer,
     ToolQuestion,
 )
+from portico.llm.choice import ask_each, in_order, model_action, refusals
+from portico.settings.settings import Settings
 from portico.tool import ToolSpec
 
 NOTHING_TO_ASK = Decision(effect=Effect.DENY, reasons=("no route is configured",))

@@ -16,24 +16,24 @@ import httpx2
 import orjson
 from temporalio import activity
 
-from portico import egress
-from portico.callbacks import (
+from portico.contracts.messages import Decision, Effect, ExecutionResult
+from portico.contracts.policy import EDGE, CallbackAction, PolicyContext, PolicyInput
+from portico.contracts.steps import CallbackAnswer, CallbackDone, CallbackInput, CallbackQuestion
+from portico.egress import guard
+from portico.egress.guard import Resolve
+from portico.errors import BadInput, Forbidden, Misconfigured, Unavailable
+from portico.logs import logger
+from portico.policy.opa import PolicyClient
+from portico.settings.settings import Settings
+from portico.storage.objects.blobs import BlobStore
+from portico.storage.secrets import SecretStore
+from portico.tools.callbacks import (
     callback_body,
     callback_headers,
     callback_secret,
     check_callback_url,
     read_callback_url,
 )
-from portico.clients.opa import PolicyClient
-from portico.contracts import Decision, Effect, ExecutionResult
-from portico.egress import Resolve
-from portico.errors import BadInput, Forbidden, Misconfigured, Unavailable
-from portico.logs import logger
-from portico.policy_input import EDGE, CallbackAction, PolicyContext, PolicyInput
-from portico.settings import Settings
-from portico.steps import CallbackAnswer, CallbackDone, CallbackInput, CallbackQuestion
-from portico.storage.blobs import BlobStore
-from portico.storage.secrets import SecretStore
 
 TIMEOUT = httpx2.Timeout(connect=5.0, write=10.0, read=15.0, pool=5.0)
 WHOLE_S = 25.0
@@ -137,8 +137,8 @@ class CallbackSteps:
         """One client: a name's addresses are looked up and checked for every connection that it opens."""
         if self._client is None:
             settings = self._settings
-            allowed = egress.network(settings, allow=settings.tools.callback_hosts)
-            self._client = egress.client(allowed, timeout=TIMEOUT, resolve=self._resolve)
+            allowed = guard.network(settings, allow=settings.tools.callback_hosts)
+            self._client = guard.client(allowed, timeout=TIMEOUT, resolve=self._resolve)
         return self._client
 
 

@@ -8,9 +8,9 @@ from activities.deps import Deps
 from activities.heartbeat import beating
 from channels.base import Account, Fetches
 from channels.registry import load
-from portico.contracts import Attachment
+from portico.contracts.messages import Attachment
+from portico.contracts.steps import Collected, CollectInput
 from portico.errors import NotFound, TooLarge
-from portico.steps import Collected, CollectInput
 
 
 class CollectSteps:

@@ -7,7 +7,7 @@ import time
 from temporalio import activity
 
 from activities.deps import Deps
-from portico.steps import DeadLetterInput, Done, KeptEvent
+from portico.contracts.steps import DeadLetterInput, Done, KeptEvent
 from portico.storage.dead_letters import DeadLetter
 
 

@@ -14,11 +14,11 @@ from activities.deps import Deps
 from activities.heartbeat import beating
 from channels.base import Account, Channel, Marks
 from channels.registry import descriptor, load
-from portico.contracts import ARTIFACT_KEY, BlobRef, NotSent, Outgoing, Sent
+from portico.contracts.messages import ARTIFACT_KEY, BlobRef, NotSent, Outgoing, Sent
+from portico.contracts.steps import Delivered, DeliverInput
 from portico.errors import Unavailable
 from portico.ids import ascii_key
 from portico.logs import logger
-from portico.steps import Delivered, DeliverInput
 from portico.storage.outbox import Begun
 from portico.storage.outbox_rows import NewRow, OutboxRow
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from channels.registry import Accounts
-from portico.clients.llm import ModelRoutes
-from portico.clients.opa import PolicyClient
-from portico.clients.understand_cache import UnderstandCache
-from portico.home import Home
-from portico.settings import Settings
-from portico.storage.artifacts import Artifacts
-from portico.storage.blobs import BlobStore
+from portico.llm.routes import ModelRoutes
+from portico.policy.opa import PolicyClient
+from portico.settings.home import Home
+from portico.settings.settings import Settings
 from portico.storage.data_classes import DataClasses
 from portico.storage.dead_letters import DeadLetters
 from portico.storage.inbox import Inbox
-from portico.storage.live import LivePublisher
+from portico.storage.live.hub import LivePublisher
 from portico.storage.memory import Memory
+from portico.storage.objects.artifacts import Artifacts
+from portico.storage.objects.blobs import BlobStore
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
 from portico.storage.secrets import SecretStore
 from portico.storage.usage import ModelUsage
 from portico.tools.catalog import Catalog
+from portico.triton.understand_cache import UnderstandCache
 
 
 @dataclass(frozen=True)

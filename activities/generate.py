@@ -20,11 +20,11 @@ from temporalio import activity
 
 from activities.heartbeat import beating
 from activities.prompts import messages, requests
-from portico.clients.llm import Bill, Delta, ModelRoutes, OfferedTool
-from portico.contracts import ConversationRef
+from portico.contracts.messages import ConversationRef
+from portico.contracts.steps import Generated, GenerateInput
 from portico.errors import NotTaken, TooLarge
-from portico.steps import Generated, GenerateInput
-from portico.storage.live import LivePublisher
+from portico.llm.routes import Bill, Delta, ModelRoutes, OfferedTool
+from portico.storage.live.hub import LivePublisher
 from portico.tool import ToolSpec
 
 PIECES_PER_S = 20

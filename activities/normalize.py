@@ -9,9 +9,9 @@ from temporalio import activity
 
 from activities.deps import Deps
 from channels.registry import load
-from portico.contracts import Ignored, InboundEvent
+from portico.contracts.messages import Ignored, InboundEvent
+from portico.contracts.steps import Normalized, NormalizeInput
 from portico.errors import Unreadable
-from portico.steps import Normalized, NormalizeInput
 
 
 class NormalizeSteps:

@@ -13,8 +13,8 @@ from typing import Protocol
 from temporalio import activity
 
 from activities.deps import Deps
-from portico.contracts import Actor, ConversationRef, Effect
-from portico.policy_input import (
+from portico.contracts.messages import Actor, ConversationRef, Effect
+from portico.contracts.policy import (
     Action,
     AdminAction,
     PolicyContext,
@@ -22,8 +22,7 @@ from portico.policy_input import (
     ToolAction,
     params_hash,
 )
-from portico.tool import ToolSpec
-from portico.tool_steps import (
+from portico.contracts.tool_steps import (
     ApprovalQuestion,
     ApprovalVerdict,
     ListedTool,
@@ -33,6 +32,7 @@ from portico.tool_steps import (
     OfferQuestion,
     ToolBounds,
 )
+from portico.tool import ToolSpec
 from portico.tools.checks import faults
 from portico.tools.parameters import typed, usage
 

@@ -7,7 +7,7 @@ import time
 from temporalio import activity
 
 from activities.deps import Deps
-from portico.steps import PairingAnswer, PairingInput
+from portico.contracts.steps import PairingAnswer, PairingInput
 
 
 class PairingSteps:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from channels.base import Shows
 from channels.registry import Accounts, load
-from portico.contracts import ConversationRef
+from portico.contracts.messages import ConversationRef
 from portico.errors import PorticoError
 
 FIRST_AFTER_S = 0.5

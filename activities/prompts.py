@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from portico.clients.llm import ModelCall
-from portico.steps import DialogueLine, GenerateInput
+from portico.contracts.steps import DialogueLine, GenerateInput
+from portico.contracts.tool_steps import ToolRequest, ToolRound
+from portico.llm.routes import ModelCall
 from portico.tool import ToolSpec
-from portico.tool_steps import ToolRequest, ToolRound
 from portico.tools.checks import faults
 
 DIALOGUE_CHARACTERS = 12_000

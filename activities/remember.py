@@ -5,7 +5,7 @@ from __future__ import annotations
 from temporalio import activity
 
 from activities.deps import Deps
-from portico.steps import Done, RememberInput
+from portico.contracts.steps import Done, RememberInput
 from portico.storage.memory import Line
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from temporalio import activity
 
 from activities.deps import Deps
-from portico.steps import DialogueLine, Retrieved, RetrieveInput
+from portico.contracts.steps import DialogueLine, Retrieved, RetrieveInput
 
 LINE_LIMIT = 2_000
 

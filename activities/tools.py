@@ -20,7 +20,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from activities.heartbeat import beating
-from portico.contracts import (
+from portico.contracts.messages import (
     Artifact,
     BlobRef,
     ConversationRef,
@@ -28,12 +28,12 @@ from portico.contracts import (
     ExecutionResult,
     ExecutionStatus,
 )
+from portico.contracts.steps import ToolCall
 from portico.errors import PorticoError, Unavailable
 from portico.logs import logger
-from portico.steps import ToolCall
 from portico.tool import ToolError, ToolFailed, ToolSpec
 from portico.tools.catalog import Catalog, EndUnknown, RunningTool
-from portico.tools.process import ProcessLost
+from portico.tools.functions.process import ProcessLost
 
 DEFAULT_TIMEOUT_S = 30.0
 GRACE_S = 1.0

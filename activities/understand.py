@@ -10,10 +10,10 @@ from pydantic import JsonValue
 from temporalio import activity
 
 from activities.deps import Deps
-from portico.contracts import Understanding
+from activities.language import detect_language
+from portico.contracts.messages import Understanding
+from portico.contracts.steps import IntentAction, UnderstandInput, Understood
 from portico.errors import Unavailable
-from portico.language import detect_language
-from portico.steps import IntentAction, UnderstandInput, Understood
 
 
 class UnderstandSteps:

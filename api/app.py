@@ -5,37 +5,22 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 from starlette.routing import Route
 
-from api import (
-    approvals,
-    chat,
-    codec_server,
-    conversations,
-    dead_letters,
-    health,
-    history_ui,
-    invocation_events,
-    invocations,
-    login,
-    messages,
-    models,
-    pairing,
-    reference,
-    tool_pins,
-    usage,
-    webhooks,
-)
+from api import health, webhooks
+from api.admin import codec_server, dead_letters, history_ui, login, models, pairing, reference, usage
+from api.chat import conversations, messages, socket
 from api.deps import AppDeps, WebhookDeps
 from api.errors import PROBLEMS, add_error_handlers
 from api.headers import SecurityHeaders
-from api.mcp import PATH as MCP_PATH
-from api.mcp import McpDoor
 from api.openai import chat as openai_chat
 from api.openai import embeddings as openai_embeddings
 from api.openai import models as openai_models
+from api.tools import approvals, events, pins, rest
+from api.tools.mcp.door import PATH as MCP_PATH
+from api.tools.mcp.door import McpDoor
 
 WEBHOOK_ROUTERS: tuple[APIRouter, ...] = (webhooks.router, health.router, reference.router)
 APP_ROUTERS: tuple[APIRouter, ...] = (
-    chat.router,
+    socket.router,
     messages.router,
     conversations.router,
     login.router,
@@ -48,10 +33,10 @@ APP_ROUTERS: tuple[APIRouter, ...] = (
     dead_letters.router,
     codec_server.router,
     history_ui.router,
-    invocations.router,
+    rest.router,
     approvals.router,
-    invocation_events.router,
-    tool_pins.router,
+    events.router,
+    pins.router,
     health.metrics_router,
 )
 

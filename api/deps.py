@@ -13,30 +13,30 @@ from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
 from channels.registry import Accounts
-from portico.clients.encoder import Encoder
-from portico.clients.llm import ModelRoutes
-from portico.clients.model_offers import ModelOffers
-from portico.clients.opa import PolicyClient
-from portico.connections import Connections
-from portico.crypto import Keyring
+from portico.crypto.keyring import Keyring
 from portico.errors import Forbidden, Refused
-from portico.home import Home
-from portico.settings import Settings
+from portico.llm.offers import ModelOffers
+from portico.llm.routes import ModelRoutes
+from portico.policy.opa import PolicyClient
+from portico.settings.connections import Connections
+from portico.settings.home import Home
+from portico.settings.settings import Settings
 from portico.storage.access import Access, Principal
-from portico.storage.artifacts import Artifacts
-from portico.storage.blobs import BlobStore
 from portico.storage.data_classes import DataClasses
 from portico.storage.dead_letters import DeadLetters
 from portico.storage.decisions import Decisions
 from portico.storage.inbox import Inbox
-from portico.storage.live import LiveHub
+from portico.storage.live.hub import LiveHub
 from portico.storage.mcp_pins import McpPins
 from portico.storage.memory import Memory
+from portico.storage.objects.artifacts import Artifacts
+from portico.storage.objects.blobs import BlobStore
 from portico.storage.outbox import Outbox
 from portico.storage.people import People
 from portico.storage.route_health import RouteHealth
 from portico.storage.tools import ToolTable
 from portico.storage.usage import ModelUsage
+from portico.triton.encoder import Encoder
 
 SESSION_COOKIE = "portico_session"
 
@@ -141,7 +141,7 @@ SocketPerson = Annotated[Principal, Depends(socket_principal)]
 
 
 async def owner(person: Person) -> Principal:
-    """For reading what belongs to all; changing it is for policy (`api/decide.py`). Raises `Forbidden`."""
+    """For reading what belongs to all; changing it is for policy (`api/admin/decide.py`). Raises `Forbidden`."""
     if person.role not in ("owner", "admin"):
         raise Forbidden("only the owner or an admin may do this")
     return person

@@ -11,9 +11,9 @@ from temporalio.service import RPCError
 
 from api.backlog import backlogs
 from api.deps import App, AppDeps, Webhooks, app_deps, http_principal, owner
-from portico.clients.understand_cache import read_counts
 from portico.errors import Refused, Unavailable
-from portico.settings import Settings
+from portico.settings.settings import Settings
+from portico.triton.understand_cache import read_counts
 
 router = APIRouter(tags=["health"])
 metrics_router = APIRouter(tags=["health"])

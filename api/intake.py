@@ -18,12 +18,12 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
-from portico.contracts import BlobRef, ConversationRef, Envelope, InboundEvent
-from portico.crypto import Keyring
+from portico.contracts.messages import BlobRef, ConversationRef, Envelope, InboundEvent
+from portico.crypto.keyring import Keyring
 from portico.errors import Misconfigured, Unavailable
 from portico.ids import conversation_id
 from portico.logs import logger
-from portico.telemetry import Traces
+from portico.telemetry.traces import Traces
 
 log = logger("edge")
 

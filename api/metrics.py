@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from api.backlog import Backlog
-from portico.clients.understand_cache import CacheCounts
 from portico.storage.route_health import RouteState
 from portico.storage.usage import UsageRow
+from portico.triton.understand_cache import CacheCounts
 
 BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 1, 3, 10)
 

@@ -14,7 +14,7 @@ from api.body import read_body
 from api.deps import WebhookDeps, Webhooks
 from channels.base import Account, Channel, HttpAnswer, RawRequest, Shows
 from channels.registry import descriptor, load
-from portico.contracts import InboundEvent
+from portico.contracts.messages import InboundEvent
 from portico.errors import NotFound, PorticoError, Refused
 
 router = APIRouter(tags=["webhooks"])

@@ -146,11 +146,11 @@ class FloorLoad:
 
 async def connect_here() -> Client:
     """A client of the embedded stack of PORTICO_HOME, with Portico's own encryption."""
-    from portico.clients.temporal import connect
-    from portico.connections import connect_to
-    from portico.crypto import open_keyring
-    from portico.home import Home
-    from portico.settings import load_settings
+    from portico.crypto.keyring import open_keyring
+    from portico.settings.connections import connect_to
+    from portico.settings.home import Home
+    from portico.settings.settings import load_settings
+    from portico.temporal.client import connect
 
     home = Home.from_environment()
     return await connect(connect_to(load_settings(home), home), open_keyring(home))

@@ -14,8 +14,8 @@ import time
 from contextlib import aclosing
 from pathlib import Path
 
-from portico.clients.llm_triton import TritonAnswer, TritonModels
-from portico.settings import RouteSettings, Settings
+from portico.llm.triton import TritonAnswer, TritonModels
+from portico.settings.settings import RouteSettings, Settings
 from tests.support import RunningStack
 from tests.tiny_model import write_tiny_model
 

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.figures import Figures, table
-from portico.clients.triton import UnderstandClient
-from portico.embedded.context import MODELS_ENVIRONMENT
-from portico.home import Home
+from operations.embedded.context import MODELS_ENVIRONMENT
+from portico.settings.home import Home
+from portico.triton.client import UnderstandClient
 from tests.support import CHECKOUT, RunningStack
 
 # 30 words of one piece each, and the two marks around them.

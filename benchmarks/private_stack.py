@@ -92,7 +92,7 @@ rate_per_chat_per_s = 0
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "portico.cli.main",
+            "entrypoints.cli.main",
             *arguments,
             cwd=CHECKOUT,
             env={**environment, "PORTICO_HOME": str(self.home)},

@@ -26,7 +26,7 @@ from pathlib import Path
 from e2b_code_interpreter import Sandbox
 
 from benchmarks.figures import Figures, table
-from portico.embedded.binaries import CHECKOUT, RUNSC, cache_directory
+from operations.setup.binaries import CHECKOUT, RUNSC, cache_directory
 
 AT_ONCE = 20
 CELLS = 50
@@ -69,7 +69,7 @@ def _await(url: str) -> None:
 
 def measure(figures: Figures, *, repeats: int) -> None:
     if not RUNSC.path.exists():
-        print("runsc is not built: `infra/setup/run.sh sandbox` builds it")
+        print("runsc is not built: `operations/setup/run.sh sandbox` builds it")
         return
     warnings.simplefilter("ignore")  # the SDK tells that the addresses will be given in another way one day
     with service("--warm", "1") as options:

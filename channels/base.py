@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
-from portico.contracts import (
+from portico.contracts.messages import (
     Attachment,
     BlobRef,
     Ignored,
@@ -25,8 +25,8 @@ from portico.contracts import (
     Sent,
     Unknown,
 )
-from portico.egress import Network
-from portico.settings_table import Table
+from portico.egress.guard import Network
+from portico.settings.table import Table
 
 
 @dataclass(frozen=True)

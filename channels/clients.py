@@ -9,11 +9,11 @@ from weakref import WeakKeyDictionary
 import httpx2
 
 from channels.base import Account
-from portico import egress
-from portico.egress_posts import Poster
+from portico.egress import guard
+from portico.egress.posts import Poster
 
 _Loop = asyncio.AbstractEventLoop
-_Key = tuple[str, str, egress.Network]
+_Key = tuple[str, str, guard.Network]
 
 NOT_WRITTEN = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 """What both kinds raise before the first byte of a request was written."""
@@ -28,7 +28,7 @@ class _Open:
 class Clients:
     """Gives an account's client, making it on first use."""
 
-    def __init__(self, timeout: httpx2.Timeout, *, keepalive_s: float = egress.KEEPALIVE_S) -> None:
+    def __init__(self, timeout: httpx2.Timeout, *, keepalive_s: float = guard.KEEPALIVE_S) -> None:
         self._timeout = timeout
         self._keepalive_s = keepalive_s
         self._open: WeakKeyDictionary[_Loop, _Open] = WeakKeyDictionary()
@@ -38,7 +38,7 @@ class Clients:
         clients = self._here().clients
         key = (account.channel, account.name, account.network)
         if key not in clients:
-            clients[key] = egress.client(account.network, timeout=self._timeout)
+            clients[key] = guard.client(account.network, timeout=self._timeout)
         return clients[key]
 
     def poster(self, account: Account) -> Poster:

@@ -15,10 +15,10 @@ from channels.base import Account, AccountSettings, Channel, Descriptor
 from channels.hook.settings import HookSettings
 from channels.telegram.settings import TelegramSettings
 from channels.web import WebSettings
-from portico.egress import network
+from portico.egress.guard import network
 from portico.errors import Misconfigured, NotFound
 from portico.logs import logger
-from portico.settings import Settings
+from portico.settings.settings import Settings
 
 log = logger("channels")
 

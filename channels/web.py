@@ -13,7 +13,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from channels.base import Account, AccountSettings, Rates, RawRequest, ReadBlob, Received
 from channels.text import is_command
-from portico.contracts import Attachment, InboundEvent, Message, MessageKind, Outgoing, Reply, Sender, Sent
+from portico.contracts.messages import (
+    Attachment,
+    InboundEvent,
+    Message,
+    MessageKind,
+    Outgoing,
+    Reply,
+    Sender,
+    Sent,
+)
 from portico.errors import Refused, Unreadable
 
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from channels.registry import CHANNELS
-from portico.cli.main import COMMANDS, load
-from portico.settings import Settings
+from entrypoints.cli.main import COMMANDS, load
+from portico.settings.settings import Settings
 
 DOCS = Path(__file__).parent
 MADE = "<!-- Made by `python -m docs.generate`; edit the code instead. -->"

@@ -1,1 +1,1 @@
-"""Shared kernel of Portico: contracts, settings, ids, crypto, storage, clients, CLI, embedded stack."""
+"""The ground that every layer shares: contracts, settings, crypto, egress, storage, clients, tools."""

@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from portico.storage.objects.paths import clean_path, clean_prefix
 from portico.tool import File, Person, SandboxAccess, ToolContext, ToolFailed, WorkspaceFile, spec_of
 from portico.tool_types import media_type_of
-from portico.tools.calls import written
-from portico.tools.paths import clean_path, clean_prefix
+from portico.tools.functions.calls import written
 
 INVOCATION = "tool-test"
 

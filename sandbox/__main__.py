@@ -100,7 +100,7 @@ class CutOff(logging.Filter):
 def prepare(given: argparse.Namespace) -> tuple[Isolation, Settings]:
     if given.runsc is None or not given.runsc.exists():
         raise IsolationUnavailable(
-            "runsc is not there: `infra/setup/run.sh sandbox` builds it, or name one with --runsc"
+            "runsc is not there: `operations/setup/run.sh sandbox` builds it, or name one with --runsc"
         )
     settings = Settings(
         host=given.host,

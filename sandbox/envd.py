@@ -85,7 +85,7 @@ async def remove(sandbox: Sandbox, message: Message) -> Message:
 async def create_watcher(sandbox: Sandbox, message: Message) -> Message:
     if len(sandbox.watchers) >= WATCHERS_LIMIT:
         raise RpcError("resource_exhausted", f"{WATCHERS_LIMIT} watchers are open already")
-    watcher = await Watcher.begin(sandbox, message)
+    watcher = await Watcher.begin(sandbox.link, message)
     sandbox.watchers[watcher.id] = watcher
     return {"watcherId": watcher.id}
 
@@ -111,7 +111,7 @@ def _watcher(sandbox: Sandbox, message: Message) -> Watcher:
 async def watch(sandbox: Sandbox, message: Message, request: Request) -> AsyncIterator[Message]:
     if len(sandbox.watchers) >= WATCHERS_LIMIT:
         raise RpcError("resource_exhausted", f"{WATCHERS_LIMIT} watchers are open already")
-    watcher = await Watcher.begin(sandbox, message)
+    watcher = await Watcher.begin(sandbox.link, message)
     sandbox.watchers[watcher.id] = watcher
     return _watched(sandbox, watcher, keepalive_of(request))
 

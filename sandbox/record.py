@@ -13,15 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sandbox.allowed import Allowed
 from sandbox.link import Link
 from sandbox.pictures import Sealed
 from sandbox.running import Command
-
-if TYPE_CHECKING:
-    from sandbox.watching import Watcher
+from sandbox.watching import Watcher
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-from sandbox.link import Answer, Call, GuestError, SandboxGone
-from sandbox.record import Sandbox
+from sandbox.link import Answer, Call, GuestError, Link, SandboxGone
 
 UNREAD_LIMIT = 10_000  # events; the oldest go first
 
@@ -26,13 +25,13 @@ class Watcher:
         self._task = asyncio.create_task(self._listen(answers))
 
     @classmethod
-    async def begin(cls, sandbox: Sandbox, message: dict[str, Any]) -> Watcher:
+    async def begin(cls, link: Link, message: dict[str, Any]) -> Watcher:
         """GuestError says why a folder cannot be watched."""
         path = message.get("path")
         if not isinstance(path, str):
             raise GuestError("invalid_argument", "path must be text")
         recursive, entry = message.get("recursive") is True, message.get("includeEntry") is True
-        call = sandbox.link.call("watch", path=path, recursive=recursive, entry=entry)
+        call = link.call("watch", path=path, recursive=recursive, entry=entry)
         answers = aiter(call)
         await anext(answers)
         return cls(call, answers)

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import JsonValue
 from pydantic_core import from_json, to_json
 
-from portico.steps import ToolCall
+from portico.contracts.steps import ToolCall
 from portico.tool import Person, ToolContext, ToolSpec, spec_of
 from portico.tools.catalog import Catalog, RunningTool
 

@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
-from portico.embedded.context import Context
-from portico.embedded.parts import PARTS
-from portico.embedded.process import Identity, spawn
-from portico.embedded.state import Registry, load_credentials
-from portico.home import Home
-from portico.settings import Settings, load_settings
+from operations.embedded.context import Context
+from operations.embedded.parts import PARTS
+from operations.embedded.process import Identity, spawn
+from operations.embedded.state import Registry, load_credentials
+from portico.settings.home import Home
+from portico.settings.settings import Settings, load_settings
 
 START_TIMEOUT_S = 120
 CHECKOUT = Path(__file__).parents[1]
@@ -85,7 +85,7 @@ class RunningStack:
     def start(self, *, prove: bool = False) -> None:
         """Raises `StartFailed` if it does not come up. `prove`: with the message of the self-check."""
         self._output.unlink(missing_ok=True)
-        portico = (sys.executable, "-m", "portico.cli.main")
+        portico = (sys.executable, "-m", "entrypoints.cli.main")
         command = (*portico, "up", "--only", ",".join(self.only), "--prove" if prove else "--no-prove")
         self._process = spawn(command, environment=self.environment(), log=self._output, cwd=CHECKOUT)
         until(lambda: self._started() or self.supervisor.poll() is not None, timeout_s=START_TIMEOUT_S)
@@ -103,7 +103,7 @@ class RunningStack:
 
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Another `portico` command on this home."""
-        command = (sys.executable, "-m", "portico.cli.main", *arguments)
+        command = (sys.executable, "-m", "entrypoints.cli.main", *arguments)
         return subprocess.run(
             command,
             cwd=CHECKOUT,

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from portico.clients.llm_triton import TritonAnswer, TritonModels
-from portico.clients.llm_types import Delta
-from portico.embedded.context import MODELS_ENVIRONMENT
-from portico.settings import RouteSettings
+from operations.embedded.context import MODELS_ENVIRONMENT
+from portico.llm.triton import TritonAnswer, TritonModels
+from portico.llm.types import Delta
+from portico.settings.settings import RouteSettings
 from tests.support import CHECKOUT
 
 PYTHON = MODELS_ENVIRONMENT / "bin" / "python"

@@ -8,11 +8,11 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from portico.contracts import Actor, Choice, ChoicesPart, Message, Part, Reply, TextPart
-    from portico.tool_steps import ApprovalAnswer, ToolWaiting
+    from portico.contracts.messages import Actor, Choice, ChoicesPart, Message, Part, Reply, TextPart
+    from portico.contracts.tool_steps import ApprovalAnswer, ToolWaiting
     from workflows import decide, replies
     from workflows.commands import ApprovalWord
-    from workflows.desk import Desk
+    from workflows.delivery import Desk
     from workflows.state import Open, OpenApproval, OpenTool
 
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"

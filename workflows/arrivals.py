@@ -8,16 +8,16 @@ from __future__ import annotations
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from portico.contracts import Actor, Envelope, Message, MessageKind, Reply
-    from portico.steps import InboundAnswer, RememberInput
+    from portico.contracts.messages import Actor, Envelope, Message, MessageKind, Reply
+    from portico.contracts.steps import InboundAnswer, RememberInput
     from workflows import commands, decide, replies
     from workflows.approvals import Approvals
     from workflows.commands import ApprovalWord
-    from workflows.desk import Desk
+    from workflows.delivery import Desk
+    from workflows.generation import TOOLS_IN_CHAT
     from workflows.state import Open, QueuedTurn, SeenKeys
     from workflows.steps import new_id
     from workflows.turn import Turns
-    from workflows.writing import TOOLS_IN_CHAT
 
 
 class Arrivals:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from portico.contracts import Message, MessageKind
+from portico.contracts.messages import Message, MessageKind
 
 _KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,63})=")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "「": "」"}

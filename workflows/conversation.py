@@ -15,13 +15,13 @@ from typing import Any
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from portico.contracts import Envelope
-    from portico.steps import ToolOutcome
-    from portico.tool_steps import ToolWaiting
-    from workflows import options, plans
+    from portico.contracts.messages import Envelope
+    from portico.contracts.steps import ToolOutcome
+    from portico.contracts.tool_steps import ToolWaiting
+    from workflows import options, tool_plans
     from workflows.approvals import Approvals
     from workflows.arrivals import Arrivals
-    from workflows.desk import Desk
+    from workflows.delivery import Desk
     from workflows.state import ConversationState, Open, SeenKeys, read_envelope
     from workflows.steps import Steps
     from workflows.turn import Turns
@@ -149,4 +149,4 @@ class Conversation:
             seen=self._seen.pack(),
             **self._open.carried(),
         )
-        return plans.carried(state)
+        return tool_plans.carried(state)

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from pydantic import JsonValue
 
-from portico.contracts import Contract, Message, MessageKind
-from portico.steps import Understood
+from portico.contracts.messages import Contract, Message, MessageKind
+from portico.contracts.steps import Understood
 from workflows import replies
 
 STOP_WORDS = frozenset({"/stop", "stop", "停", "停止"})

@@ -5,14 +5,14 @@ from __future__ import annotations
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from portico.steps import ModelAnswer
-    from portico.tool_steps import LookUpAnswer, LookUpQuestion
+    from portico.contracts.steps import ModelAnswer
+    from portico.contracts.tool_steps import LookUpAnswer, LookUpQuestion
     from workflows import commands, replies
+    from workflows.active_turn import Running
     from workflows.decide import Plan, Way
-    from workflows.desk import Desk
-    from workflows.running import Running
+    from workflows.delivery import Desk
+    from workflows.generation import routes_of, why_not
     from workflows.state import Open
-    from workflows.writing import routes_of, why_not
 
 APPROVERS = ("owner", "admin")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from portico.contracts import (
+from portico.contracts.messages import (
     ARTIFACT_KEY,
     Attachment,
     BlobRef,
@@ -13,8 +13,8 @@ from portico.contracts import (
     ExecutionStatus,
     FilePart,
 )
-from portico.steps import AllowedRoute, ModelAnswer
-from portico.tool_steps import ListedTool, OfferAnswer, ToolWaiting
+from portico.contracts.steps import AllowedRoute, ModelAnswer
+from portico.contracts.tool_steps import ListedTool, OfferAnswer, ToolWaiting
 from workflows.state import KeptFile
 
 TEXTS: dict[str, dict[str, str]] = {

@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from portico.contracts import Actor, Contract, ConversationRef, Envelope, Message
+from portico.contracts.messages import Actor, Contract, ConversationRef, Envelope, Message
+from portico.contracts.steps import ToolOutcome
+from portico.contracts.tool_steps import ToolRound, ToolWaiting
 from portico.ids import dedup_digest
-from portico.steps import ToolOutcome
-from portico.tool_steps import ToolRound, ToolWaiting
 
 SEEN_LIMIT = 2_000
 DIGEST_BYTES = 16

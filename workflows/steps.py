@@ -31,8 +31,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.remember import RememberSteps
     from activities.retrieve import RetrieveSteps
     from activities.understand import UnderstandSteps
-    from portico.contracts import Actor, Attachment, ConversationRef, Decision, Envelope, Message
-    from portico.steps import (
+    from portico.contracts.messages import Actor, Attachment, ConversationRef, Decision, Envelope, Message
+    from portico.contracts.steps import (
         Collected,
         CollectInput,
         DeadLetterInput,
@@ -56,7 +56,7 @@ with workflow.unsafe.imports_passed_through():
         UnderstandInput,
         Understood,
     )
-    from portico.tool_steps import (
+    from portico.contracts.tool_steps import (
         ApprovalQuestion,
         ApprovalVerdict,
         LookUpAnswer,

@@ -12,8 +12,8 @@ from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_e
 with workflow.unsafe.imports_passed_through():
     from activities.authorize import AuthorizeSteps
     from activities.callback import CallbackSteps
-    from portico.contracts import Effect, ExecutionError, ExecutionResult, ExecutionStatus
-    from portico.steps import (
+    from portico.contracts.messages import Effect, ExecutionError, ExecutionResult, ExecutionStatus
+    from portico.contracts.steps import (
         CallbackAnswer,
         CallbackInput,
         CallbackQuestion,
@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
         ToolQuestion,
         ToolRunInput,
     )
-    from portico.tool_steps import ApprovalAnswer, ToolWaiting
+    from portico.contracts.tool_steps import ApprovalAnswer, ToolWaiting
     from workflows import options
     from workflows.steps import cause_of, new_id, step
 

@@ -7,18 +7,18 @@ from contextlib import suppress
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from portico.contracts import Actor, Envelope, Message
-    from portico.steps import RememberInput, ToolOutcome
+    from portico.contracts.messages import Actor, Envelope, Message
+    from portico.contracts.steps import RememberInput, ToolOutcome
     from workflows import decide, replies
+    from workflows.active_turn import Running, may_stop, memory
     from workflows.decide import Plan, Way
-    from workflows.desk import Apology, Desk
+    from workflows.delivery import Apology, Desk
+    from workflows.generation import TOOLS_IN_CHAT, Writing
     from workflows.lookups import Lookups
-    from workflows.running import Running, may_stop, memory
     from workflows.state import Open, OpenTool, QueuedTurn
     from workflows.steps import GivenUp
+    from workflows.tool_children import Start, cancel_tool, start_tools
     from workflows.tool_run import INTERRUPTED, STEP_FAILED
-    from workflows.tool_starts import Start, cancel_tool, start_tools
-    from workflows.writing import TOOLS_IN_CHAT, Writing
 
 
 class Turns:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from api.deps import AppDeps
 from api.openai.requests import Wanted
-from portico.clients.llm import Bill, Delta, ModelCall
-from portico.clients.llm_meter import Meter
+from portico.contracts.steps import AllowedRoute
 from portico.errors import Busy, Misconfigured, NotTaken, PorticoError, TooLarge, Unavailable
-from portico.steps import AllowedRoute
+from portico.llm.meter import Meter
+from portico.llm.routes import Bill, Delta, ModelCall
 from portico.storage.access import Principal
 
 LONGEST_ANSWER = 4 * 1024 * 1024

@@ -15,8 +15,8 @@ from api.openai.choose import allowed_routes
 from api.openai.errors import ERRORS, OpenAiRoute, described
 from api.openai.requests import ChatRequest, wanted_of
 from api.openai.stream import ClientGone, EventStream, while_connected
-from portico.clients.llm import ModelCall
 from portico.errors import PorticoError
+from portico.llm.routes import ModelCall
 
 router = APIRouter(tags=["OpenAI-compatible"], route_class=OpenAiRoute, responses=ERRORS)
 

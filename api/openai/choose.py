@@ -7,13 +7,13 @@ import time
 from uuid import uuid4
 
 from api.deps import AppDeps
-from portico.clients.route_choice import ask_each, in_order, model_action, refusals
-from portico.contracts import Actor
+from portico.contracts.messages import Actor
+from portico.contracts.policy import EDGE, ModelAction, PolicyContext, PolicyInput, input_digest
+from portico.contracts.steps import AllowedRoute, RouteRef
 from portico.errors import Forbidden, NotFound
+from portico.llm.choice import ask_each, in_order, model_action, refusals
 from portico.logs import logger
-from portico.policy_input import EDGE, ModelAction, PolicyContext, PolicyInput, input_digest
-from portico.settings import Settings
-from portico.steps import AllowedRoute, RouteRef
+from portico.settings.settings import Settings
 from portico.storage.access import Principal
 from portico.storage.usage import CostToday
 

@@ -13,7 +13,7 @@ from api.openai.choose import ENCODER, allowed_encoder
 from api.openai.errors import ERRORS, OpenAiRoute, Unsupported
 from api.openai.requests import EmbeddingRequest, texts_of
 from api.openai.stream import ClientGone, while_connected
-from portico.clients.llm_meter import reckoned
+from portico.llm.meter import reckoned
 from portico.storage.access import Principal
 from portico.storage.usage import AnswerRecord
 

@@ -10,7 +10,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from api.openai.errors import Unsupported
-from portico.clients.llm import OfferedTool
+from portico.llm.routes import OfferedTool
 
 MOST_MESSAGES = 2000
 MOST_TOOLS = 128

@@ -1,1 +1,1 @@
-"""Interface definitions; `python -m api.protos.generate` writes `api/grpc/tools_pb2.py` from them."""
+"""Interface definitions; `python -m api.protos.generate` writes `api/tools/grpc/tools_pb2.py` from them."""

@@ -1,4 +1,4 @@
-"""Writes `api/grpc/tools_pb2.py` from the definitions: `python -m api.protos.generate` (needs the dev packages).
+"""Writes `api/tools/grpc/tools_pb2.py` from the definitions: `python -m api.protos.generate` (needs the dev packages).
 
 A test tells when it is stale.
 """

@@ -19,7 +19,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from channels.base import Account, Rates, RawRequest, ReadBlob, Received
 from channels.clients import NOT_WRITTEN, Clients
 from channels.text import is_command
-from portico.contracts import (
+from portico.contracts.messages import (
     CardPart,
     ChoicesPart,
     InboundEvent,
@@ -33,7 +33,7 @@ from portico.contracts import (
     TextPart,
     Unknown,
 )
-from portico.egress_posts import Answer
+from portico.egress.posts import Answer
 from portico.errors import Forbidden, Refused, Unreadable
 
 _SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]+={0,2}")

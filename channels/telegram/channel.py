@@ -11,7 +11,7 @@ from channels.base import Account, Rates, RawRequest, ReadBlob, Received, Sink
 from channels.telegram import api, listen, parse, render, send
 from channels.telegram.settings import TelegramSettings
 from channels.telegram.wire import UPDATE_KINDS, split_address
-from portico.contracts import (
+from portico.contracts.messages import (
     Attachment,
     Ignored,
     InboundEvent,

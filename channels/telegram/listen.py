@@ -15,7 +15,7 @@ from channels.base import Account, Sink
 from channels.telegram import api
 from channels.telegram.parse import received
 from channels.telegram.wire import UPDATE_KINDS
-from portico.contracts import InboundEvent
+from portico.contracts.messages import InboundEvent
 from portico.errors import Forbidden, Misconfigured, PorticoError, Unavailable, Unreadable
 from portico.logs import logger
 

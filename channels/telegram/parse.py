@@ -21,7 +21,7 @@ from channels.telegram.wire import (
     read_update,
 )
 from channels.text import COMMAND
-from portico.contracts import Attachment, Ignored, InboundEvent, Message, MessageKind, Sender
+from portico.contracts.messages import Attachment, Ignored, InboundEvent, Message, MessageKind, Sender
 from portico.errors import Refused, Unreadable
 from portico.ids import ascii_key
 

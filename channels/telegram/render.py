@@ -6,7 +6,16 @@ from typing import Any
 
 from channels.telegram.markup import Piece, Tag, messages, pieces_of, plain
 from channels.telegram.parse import callback_data
-from portico.contracts import CardPart, Choice, ChoicesPart, FilePart, Outgoing, Part, Reply, TextPart
+from portico.contracts.messages import (
+    CardPart,
+    Choice,
+    ChoicesPart,
+    FilePart,
+    Outgoing,
+    Part,
+    Reply,
+    TextPart,
+)
 
 TEXT_LIMIT = 4096
 MARK = "↻ (possibly repeated)\n"

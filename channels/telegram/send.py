@@ -16,7 +16,7 @@ from channels.telegram import api
 from channels.telegram.api import Answer, Upload
 from channels.telegram.render import unformatted
 from channels.telegram.wire import split_address
-from portico.contracts import BlobRef, NotSent, Outgoing, Sent, Unknown
+from portico.contracts.messages import BlobRef, NotSent, Outgoing, Sent, Unknown
 from portico.errors import Forbidden, NotFound, Unavailable
 from portico.logs import logger
 

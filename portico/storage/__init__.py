@@ -1,1 +1,1 @@
-"""Where Portico keeps things: the encrypted database, blobs, live updates."""
+"""Where Portico stores things: one module a noun; engines, live hub and objects below."""

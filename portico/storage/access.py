@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from portico.errors import NotFound
-from portico.storage.connection import Connection
-from portico.storage.database import Database
-from portico.storage.values import Private
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import Connection
+from portico.storage.engine.values import Private
 
 KEY_PREFIX = "pk_"
 _TOKEN = re.compile(KEY_PREFIX + r"[A-Za-z0-9_-]{43}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from portico.storage.connection import Connection
-from portico.storage.database import Database
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import Connection
 
 
 class DataClasses:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from portico.storage.connection import Connection
-from portico.storage.database import Database
-from portico.storage.values import Private
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import Connection
+from portico.storage.engine.values import Private
 
 CAUSE_LENGTH = 500
 _COLUMNS = (

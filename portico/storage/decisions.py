@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from portico.contracts import Decision
-from portico.storage.connection import Connection
-from portico.storage.database import Database
+from portico.contracts.messages import Decision
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import Connection
 
 
 class Decisions:

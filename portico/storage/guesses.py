@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from portico.storage.connection import Connection
-from portico.storage.values import Sought
+from portico.storage.engine.sqlcipher import Connection
+from portico.storage.engine.values import Sought
 
 WRONG_ALLOWED = 10
 WINDOW_S = 3600.0

@@ -6,11 +6,11 @@ itself. The text stays here for the chat's history until the turn is remembered.
 
 from __future__ import annotations
 
-from portico.contracts import ConversationRef
-from portico.storage.connection import Connection
-from portico.storage.database import Database
+from portico.contracts.messages import ConversationRef
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import Connection
+from portico.storage.engine.values import Private, Sought
 from portico.storage.people import DIRECT_CHANNEL
-from portico.storage.values import Private, Sought
 
 TITLE_LENGTH = 80
 _PRUNED_AT_ONCE = 1000

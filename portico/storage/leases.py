@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from portico.storage.connection import Connection
-from portico.storage.database import Database
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import Connection
 
 
 class Leases:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from portico.errors import Conflict, NotFound
-from portico.storage.connection import Connection
-from portico.storage.database import Database
-from portico.storage.statements import put
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import Connection
+from portico.storage.engine.statements import put
 
 _COLUMNS = (
     "name, server, tool, content_hash, description, parameters, "

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from portico.storage.connection import Connection
-from portico.storage.database import Database
-from portico.storage.values import Private, Words
-from portico.storage.words import has_all, words_of
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import Connection
+from portico.storage.engine.values import Private, Words
+from portico.storage.engine.words import has_all, words_of
 
 _END_OF_TIME = 1e18
 Role = Literal["user", "assistant"]

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from portico.errors import NotFound
-from portico.storage.connection import Connection
-from portico.storage.database import Database
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import Connection
+from portico.storage.engine.values import Private
 from portico.storage.outbox_rows import NewRow, OutboxRow, fetch, insert_missing, update
 from portico.storage.rates import RatesLike, forget_idle, reserve
-from portico.storage.values import Private
 
 EndState = Literal["sent", "refused", "unknown"]
 BeginKind = Literal["go", "wait", "already_sent", "refused", "ambiguous", "held", "stale"]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from portico.storage.connection import Connection
-from portico.storage.restored import was_under_way
-from portico.storage.values import Private
+from portico.storage.engine.restored import was_under_way
+from portico.storage.engine.sqlcipher import Connection
+from portico.storage.engine.values import Private
 
 _COLUMNS = (
     "row_id, conversation_id, turn_id, part, kind, seq, attempt, state, marked, held, payload, decision_id, "

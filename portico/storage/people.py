@@ -11,14 +11,14 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from portico.contracts import Actor
-from portico.crypto import Keyring
+from portico.contracts.messages import Actor
+from portico.crypto.keyring import Keyring
 from portico.errors import NotFound, TooMany
 from portico.ids import keyed_id, person_id
-from portico.storage.connection import Connection
-from portico.storage.database import Database
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import Connection
+from portico.storage.engine.values import Private, Sought
 from portico.storage.guesses import count_wrong, forget_wrong, guessed_too_often, guesses_left_at
-from portico.storage.values import Private, Sought
 
 CODE_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
 """Without I, L, O, 0 and 1, which people mix up."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from portico.storage.connection import Connection
-from portico.storage.values import Sought
+from portico.storage.engine.sqlcipher import Connection
+from portico.storage.engine.values import Sought
 
 LONGEST_WAIT_S = 3600.0
 """A due time further away than this comes from a clock that was set back, and counts for nothing."""

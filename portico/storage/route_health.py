@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from portico.storage.database import Database
+from portico.storage.engine.database import Database
 
 
 @dataclass(frozen=True)

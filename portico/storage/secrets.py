@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from portico.storage.connection import Connection
-from portico.storage.database import Database
-from portico.storage.values import Private
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import Connection
+from portico.storage.engine.values import Private
 
 
 class SecretStore:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from portico.storage.connection import Connection
-from portico.storage.database import Database
-from portico.storage.statements import put
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import Connection
+from portico.storage.engine.statements import put
 from portico.tool import ToolSpec
 
 FRESH_S = 0.3

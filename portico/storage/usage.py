@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from portico.storage.connection import Connection
-from portico.storage.database import Database
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import Connection
 
 KEPT_DAYS = 30
 """How long single answers are kept; the sums stay."""

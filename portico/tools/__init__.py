@@ -1,1 +1,1 @@
-"""What runs tools: the catalog, the files that declare them, their processes and environments."""
+"""Tools: catalog, parameters and where they come from."""

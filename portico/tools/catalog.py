@@ -9,10 +9,10 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
-from portico.contracts import Artifact
+from portico.contracts.messages import Artifact
+from portico.contracts.steps import ToolCall
 from portico.errors import PorticoError
 from portico.logs import logger
-from portico.steps import ToolCall
 from portico.tool import ToolError, ToolSpec
 
 NEAREST = 3

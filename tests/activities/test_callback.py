@@ -17,15 +17,15 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.boundary import translated
 from activities.callback import CallbackSteps
-from portico.clients.opa import PolicyClient
-from portico.contracts import Actor, ExecutionResult, ExecutionStatus
-from portico.crypto import open_keyring
-from portico.embedded.bundle import write_bundle
+from operations.rules.bundle import write_bundle
+from portico.contracts.messages import Actor, ExecutionResult, ExecutionStatus
+from portico.contracts.steps import CallbackDone, CallbackInput, CallbackQuestion
+from portico.crypto.keyring import open_keyring
 from portico.errors import Unavailable
-from portico.home import Home
-from portico.settings import Settings
-from portico.steps import CallbackDone, CallbackInput, CallbackQuestion
-from portico.storage.database import Database
+from portico.policy.opa import PolicyClient
+from portico.settings.home import Home
+from portico.settings.settings import Settings
+from portico.storage.engine.database import Database
 from portico.storage.secrets import SecretStore
 from tests.fakes.hook import SECRET, FakeReceiver, delay, drop, status
 from tests.policies.opa_server import TOKEN, OpaServer, opa_binary, running_opa

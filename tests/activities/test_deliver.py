@@ -16,15 +16,15 @@ from activities.deps import Deps
 from channels import registry
 from channels.registry import load
 from channels.telegram.render import MARK
-from portico.contracts import ConversationRef, Reply
-from portico.crypto import open_keyring
+from entrypoints.serve.wiring import Foundation
+from entrypoints.serve.worker import make_deps
+from portico.contracts.messages import ConversationRef, Reply
+from portico.contracts.steps import Delivered, DeliverInput
+from portico.crypto.keyring import open_keyring
 from portico.errors import NotFound, Unavailable
-from portico.home import Home
-from portico.serve.foundation import Foundation
-from portico.serve.worker import make_deps
-from portico.settings import Settings
-from portico.steps import Delivered, DeliverInput
-from portico.storage.database import Database
+from portico.settings.home import Home
+from portico.settings.settings import Settings
+from portico.storage.engine.database import Database
 from portico.storage.outbox_rows import OutboxRow
 from tests.fakes.telegram import TOKEN, FakeTelegram, delay, drop, refuse, status, too_many
 from tests.portico.servers import connections, free_port

@@ -20,16 +20,16 @@ from temporalio.worker import Worker
 from activities.boundary import BoundaryInterceptor
 from activities.generate import PIECES_PER_S, GenerateSteps, in_full
 from activities.prompts import messages, newest
-from portico.clients.llm import ModelRoutes
-from portico.contracts import ConversationRef
-from portico.crypto import open_keyring
+from portico.contracts.messages import ConversationRef
+from portico.contracts.steps import DialogueLine, Generated, GenerateInput, RouteRef
+from portico.contracts.tool_steps import ToolOffer, ToolRequest, ToolReturn, ToolRound
+from portico.crypto.keyring import open_keyring
 from portico.errors import Misconfigured, Unavailable
-from portico.home import Home
-from portico.settings import Settings
-from portico.steps import DialogueLine, Generated, GenerateInput, RouteRef
-from portico.storage.live import LiveHub, LivePublisher
+from portico.llm.routes import ModelRoutes
+from portico.settings.home import Home
+from portico.settings.settings import Settings
+from portico.storage.live.hub import LiveHub, LivePublisher
 from portico.tool import ToolSpec
-from portico.tool_steps import ToolOffer, ToolRequest, ToolReturn, ToolRound
 from tests.fakes.openai import FakeOpenAI, status, too_many
 
 Updates = list[dict[str, Any]]

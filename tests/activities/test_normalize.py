@@ -10,15 +10,15 @@ import pytest
 
 from activities.normalize import NormalizeSteps
 from channels import registry
-from portico.contracts import BlobRef, ConversationRef, Envelope, MessageKind
-from portico.crypto import open_keyring
+from entrypoints.serve.wiring import Foundation
+from entrypoints.serve.worker import make_deps
+from portico.contracts.messages import BlobRef, ConversationRef, Envelope, MessageKind
+from portico.contracts.steps import NormalizeInput
+from portico.crypto.keyring import open_keyring
 from portico.errors import NotFound, Unavailable, Unreadable
-from portico.home import Home
-from portico.serve.foundation import Foundation
-from portico.serve.worker import make_deps
-from portico.settings import Settings
-from portico.steps import NormalizeInput
-from portico.storage.database import Database
+from portico.settings.home import Home
+from portico.settings.settings import Settings
+from portico.storage.engine.database import Database
 from tests.fakes.telegram import TOKEN, FakeTelegram
 from tests.portico.servers import connections
 

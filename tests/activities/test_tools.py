@@ -25,17 +25,24 @@ from temporalio.worker import Worker
 
 from activities import tools as tools_module
 from activities.tools import ToolSteps
-from portico.cli.tools_local import GivenSecrets, LocalFiles
-from portico.contracts import Actor, Artifact, BlobRef, ExecutionResult, ExecutionStatus, ToolInvocation
+from entrypoints.cli.tools.local import GivenSecrets, LocalFiles
+from entrypoints.serve.tool_sources import SHIPPED
+from portico.contracts.messages import (
+    Actor,
+    Artifact,
+    BlobRef,
+    ExecutionResult,
+    ExecutionStatus,
+    ToolInvocation,
+)
+from portico.contracts.steps import ToolCall
 from portico.errors import NotFound
-from portico.serve.tools import SHIPPED
-from portico.steps import ToolCall
 from portico.tools.catalog import Catalog
-from portico.tools.environments import Environments, Installer
-from portico.tools.folders import FunctionsFolder
-from portico.tools.pool import Pool
-from portico.tools.services import Services
-from portico.tools.source import FunctionSource
+from portico.tools.functions.environments import Environments, Installer
+from portico.tools.functions.folders import FunctionsFolder
+from portico.tools.functions.pool import Pool
+from portico.tools.functions.services import Services
+from portico.tools.functions.source import FunctionSource
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -13,10 +13,10 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from portico.crypto import open_keyring
+from portico.crypto.keyring import open_keyring
 from portico.ids import conversation_id
 from portico.storage.access import Access
-from portico.storage.database import Database
+from portico.storage.engine.database import Database
 from tests.fakes.hook import SECRET, FakeReceiver
 from tests.fakes.telegram import TOKEN, FakeTelegram
 from tests.support import RunningStack

@@ -11,7 +11,7 @@ import pytest
 
 from api.deps import SESSION_COOKIE
 from portico.storage.access import LOGIN_VALID_S, Access
-from portico.storage.database import Database
+from portico.storage.engine.database import Database
 from tests.api.conftest import EdgeStack
 
 SECRET_TEXT = "my locker has the number 4711"

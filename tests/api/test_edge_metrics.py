@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 from api import health
 from api.errors import add_error_handlers
 from api.metrics import Metrics
-from portico.settings import Settings
-from portico.settings_telemetry import TelemetrySettings
+from portico.settings.settings import Settings
+from portico.settings.telemetry import TelemetrySettings
 
 TOKEN = "a token of twenty-four or more characters"
 

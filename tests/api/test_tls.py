@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from portico.embedded.selfcheck import QUESTION
+from operations.embedded.selfcheck import QUESTION
 from tests.support import RunningStack
 
 

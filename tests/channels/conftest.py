@@ -6,7 +6,7 @@ import pytest
 
 from channels.base import Account
 from channels.registry import accounts
-from portico.settings import Settings
+from portico.settings.settings import Settings
 from tests.fakes.hook import FakeReceiver
 from tests.fakes.telegram import FakeTelegram
 

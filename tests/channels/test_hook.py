@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from channels.base import Account, RawRequest
 from channels.hook.channel import Hook
 from channels.hook.settings import HookSettings
-from portico.contracts import (
+from portico.contracts.messages import (
     Choice,
     ChoicesPart,
     MessageKind,

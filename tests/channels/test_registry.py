@@ -12,7 +12,7 @@ import channels
 from channels.base import Connects, Fetches, Listener, Marks, Shows
 from channels.registry import CHANNELS, Accounts, accounts, descriptor, load
 from portico.errors import Misconfigured, NotFound
-from portico.settings import Settings
+from portico.settings.settings import Settings
 from tests.fakes.hook import SECRET
 
 TOKEN = "7001:abc"

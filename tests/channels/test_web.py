@@ -4,7 +4,7 @@ import pytest
 
 from channels import web
 from channels.base import Account, RawRequest
-from portico.contracts import Attachment, InboundEvent, MessageKind, Outgoing, Reply, Sent
+from portico.contracts.messages import Attachment, InboundEvent, MessageKind, Outgoing, Reply, Sent
 from portico.errors import Refused, Unreadable
 
 ACCOUNT = Account("web", "default", web.WebSettings())

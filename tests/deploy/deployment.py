@@ -19,7 +19,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from portico.deploy.checks import read_env
+from operations.deploy.env_file import read_env
 from tests.deploy.machine import Docker
 from tests.deploy.provide import TAG
 from tests.deploy.scripted_telegram import PORT as TELEGRAM_PORT
@@ -199,7 +199,7 @@ SNI = {"sni_hostname": SITE}
 def make(docker: Docker, folder: Path, *, settings: str = SETTINGS) -> Deployment:
     """Secrets and settings of a deployment; nothing is started."""
     port = free_port()
-    command = (CHECKOUT / ".venv/bin/python", "-m", "portico.cli.main", "deploy", "init", folder)
+    command = (CHECKOUT / ".venv/bin/python", "-m", "entrypoints.cli.main", "deploy", "init", folder)
     subprocess.run(
         (*command, "--site", SITE, "--https-port", str(port)),
         check=True,

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.setup.golang import build
-from portico.embedded.binaries import cache_directory
+from operations.setup.binaries import cache_directory
+from operations.setup.golang import build
 from tests.support import CHECKOUT
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from portico.embedded.binaries import OPA, VERSITYGW, cache_directory
+from operations.setup.binaries import OPA, VERSITYGW, cache_directory
 from tests.deploy.machine import CERTIFICATES, HERE, Docker, module_folder, program
 from tests.support import CHECKOUT
 

@@ -20,7 +20,7 @@ def portico(deployment: Deployment, *arguments: str | Path) -> None:
     files = (
         word for path in (CHECKOUT / "compose.yaml", deployment.folder / "own.yaml") for word in ("-f", path)
     )
-    command = (CHECKOUT / ".venv/bin/python", "-m", "portico.cli.main", "deploy", *arguments)
+    command = (CHECKOUT / ".venv/bin/python", "-m", "entrypoints.cli.main", "deploy", *arguments)
     done = subprocess.run(
         (*command, "--folder", deployment.folder, *files, "-p", PROJECT),
         env=deployment.docker.environment,

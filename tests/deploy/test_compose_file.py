@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from portico.deploy import secrets
+from operations.deploy import secrets
 from tests.support import CHECKOUT
 
 FILE = CHECKOUT / "compose.yaml"

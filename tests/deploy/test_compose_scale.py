@@ -14,9 +14,9 @@ import pytest
 from playwright.sync_api import BrowserContext, sync_playwright
 from websockets.sync.client import ClientConnection, connect
 
+from tests.console.conftest import chromium
+from tests.console.person import ChatPage
 from tests.deploy.deployment import SITE, SNI, Deployment
-from tests.e2e.conftest import chromium
-from tests.e2e.person import ChatPage
 from tests.fakes.telegram import FakeTelegram
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(2400)]

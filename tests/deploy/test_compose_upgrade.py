@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from portico.deploy.checks import read_env
+from operations.deploy.env_file import read_env
 from tests.deploy.deployment import Deployment
 from tests.deploy.people import Crowd
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(2400)]
-FOLDER = "/opt/portico/portico/storage/migrations"
+FOLDER = "/opt/portico/portico/storage/engine/migrations"
 OWN = ("portico-api", "portico-worker", "portico-triton", "portico-sandbox")
 
 

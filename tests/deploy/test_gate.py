@@ -29,11 +29,11 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
-from portico.deploy.certificates import Authority
-from portico.deploy.edge import write_gate, write_passport
+from operations.deploy.certificates import Authority
+from operations.deploy.edge import write_gate, write_passport
 from tests.deploy.machine import program
 from tests.guarantees.platforms import Bot, new_chat
-from tests.portico.deploy.test_edge import SECRET, SETTINGS, is_ready, start_edge
+from tests.operations.deploy.test_edge import SECRET, SETTINGS, is_ready, start_edge
 from tests.portico.servers import free_port
 from tests.support import CHECKOUT, RunningStack, until
 

@@ -16,14 +16,14 @@ from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-from portico.egress import Network
-from portico.egress_proxy import EgressProxy
-from portico.serve.tools import SHIPPED, environments
+from entrypoints.serve.tool_sources import SHIPPED, environments
+from portico.egress.guard import Network
+from portico.egress.proxy import EgressProxy
 from portico.tool import SandboxAccess
-from portico.tools.folders import FunctionsFolder
-from portico.tools.pool import Pool
-from portico.tools.services import Services
-from portico.tools.source import FunctionSource
+from portico.tools.functions.folders import FunctionsFolder
+from portico.tools.functions.pool import Pool
+from portico.tools.functions.services import Services
+from portico.tools.functions.source import FunctionSource
 from tests.activities.functions.kit import NoSecrets, Tools, Workspaces
 
 PAGE = "<!doctype html><title>Shop 商店</title><h1>Welcome</h1><script>document.write('<p>by script</p>')</script>"

@@ -15,8 +15,8 @@ from urllib.parse import unquote
 import pytest
 import typer
 
-from portico.cli.main import COMMANDS
-from portico.settings import Settings
+from entrypoints.cli.main import COMMANDS
+from portico.settings.settings import Settings
 from portico.tool import spec_of
 from triton_models.intents import read_intent
 

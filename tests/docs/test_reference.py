@@ -11,7 +11,7 @@ import pytest
 from api.app import make_app
 from channels.registry import CHANNELS
 from docs.generate import PAGES
-from portico.policy_input import QUESTIONS
+from portico.contracts.policy import QUESTIONS
 
 DOCS = Path(__file__).parents[2] / "docs"
 

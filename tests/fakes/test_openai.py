@@ -9,8 +9,8 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionChunk, ChatCompletionUserMessageParam
 
-from portico import egress
-from portico.settings import Settings
+from portico.egress import guard
+from portico.settings.settings import Settings
 from tests.fakes.openai import FakeOpenAI, hang, status, too_many
 
 QUESTION: ChatCompletionUserMessageParam = {"role": "user", "content": "How are you?"}
@@ -24,7 +24,7 @@ def model() -> Iterator[FakeOpenAI]:
 
 @pytest.fixture
 async def client(model: FakeOpenAI) -> AsyncIterator[openai.AsyncOpenAI]:
-    http = egress.client(egress.network(Settings(), allow=[model.url]))
+    http = guard.client(guard.network(Settings(), allow=[model.url]))
     async with openai.AsyncOpenAI(
         base_url=model.base_url, api_key="none", http_client=http, max_retries=0
     ) as made:

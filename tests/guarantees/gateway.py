@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from portico.crypto import open_keyring
+from portico.crypto.keyring import open_keyring
 from portico.ids import conversation_id
 from tests.fakes.hook import FakeReceiver, message
 from tests.fakes.openai import FakeOpenAI

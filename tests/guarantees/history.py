@@ -12,9 +12,9 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
-from portico.clients.temporal import connect
-from portico.connections import connect_to
-from portico.crypto import open_keyring
+from portico.crypto.keyring import open_keyring
+from portico.settings.connections import connect_to
+from portico.temporal.client import connect
 from tests.guarantees.gateway import Gateway
 
 LOCAL_ACTIVITY = "core_local_activity"

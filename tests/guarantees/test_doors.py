@@ -30,10 +30,10 @@ from temporalio.client import Client
 from temporalio.converter import JSONProtoPayloadConverter
 from temporalio.service import RPCError
 
-from portico.codec import ENCODING_AES, ENCODING_SEALED
-from portico.crypto import open_keyring, seal, seal_public_key
-from portico.embedded import probes
+from operations import probes
+from portico.crypto.keyring import open_keyring, seal, seal_public_key
 from portico.ids import conversation_id
+from portico.temporal.codec import ENCODING_AES, ENCODING_SEALED
 from tests.support import RunningStack, until
 
 NOBODY = 65534

@@ -31,7 +31,7 @@ ROOMS = (
 TRANSLATORS = {
     "activities/boundary.py",
     "api/errors.py",
-    "workflows/desk.py",
+    "workflows/delivery.py",
     "triton_models/llm/check.py",  # the tokenizer library raises nothing narrower; it becomes "not a model"
 }
 """The three places where any error becomes something that a person sees."""

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from portico.connections import sandbox_door
-from portico.embedded.binaries import CHECKOUT, RUNSC
+from operations.setup.binaries import CHECKOUT, RUNSC
+from portico.settings.connections import sandbox_door
 from tests.support import RunningStack, until
 
 START_S = 90
-OURS = ("portico", "api", "activities", "workflows", "channels", "console")
+OURS = ("entrypoints", "operations", "portico", "api", "activities", "workflows", "channels", "console")
 RUNS_CODE = {
     "eval",
     "exec",
@@ -33,11 +33,11 @@ RUNS_CODE = {
     "getoutput",
     "literal_eval",
 }
-ALLOWED = {("portico/tools/modules.py", "exec"), ("portico/tools/modules.py", "compile")}
+ALLOWED = {("portico/tools/functions/modules.py", "exec"), ("portico/tools/functions/modules.py", "compile")}
 """What the machine's owner installs as functions is loaded in a process of its own; nobody else writes there."""
 
 needs_runsc = pytest.mark.skipif(
-    not RUNSC.path.exists(), reason="runsc is not built: `infra/setup/run.sh sandbox` builds it"
+    not RUNSC.path.exists(), reason="runsc is not built: `operations/setup/run.sh sandbox` builds it"
 )
 
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from portico.embedded.binaries import find_binary
-from portico.embedded.bundle import OPA_ENVIRONMENT, bundle_path, opa_command
-from portico.home import Home
+from operations.rules.bundle import OPA_ENVIRONMENT, bundle_path, opa_command
+from operations.setup.binaries import find_binary
+from portico.settings.home import Home
 
 TOKEN = "the-token-of-this-test"
 START_S = 10

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.embedded.bundle import (
+from operations.rules.bundle import (
     SHIPPED,
     PolicyWatcher,
     bundle_path,
@@ -22,7 +22,7 @@ from portico.embedded.bundle import (
     write_bundle,
 )
 from portico.errors import Misconfigured
-from portico.home import Home
+from portico.settings.home import Home
 from tests.policies.opa_server import TOKEN, opa_binary
 
 GOOD = 'package portico.user.inbound\n\ndeny contains "not today" if input.actor.id == "person-1"\n'

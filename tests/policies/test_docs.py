@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from portico.cli.main import main
-from portico.policy_input import QUESTIONS
+from entrypoints.cli.main import main
+from portico.contracts.policy import QUESTIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "policies.md"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx2
 
-from portico.egress_posts import Poster
+from portico.egress.posts import Poster
 
 
 class Door:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from portico.connections import Connections
-from portico.embedded.binaries import VERSITYGW
+from operations.setup.binaries import VERSITYGW
+from portico.settings.connections import Connections
 
 KEY, SECRET = "portico-tests", "a-secret-of-the-tests"
 START_S = 30.0

@@ -14,13 +14,13 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
-from portico import contracts, steps, tool_steps
+from portico.contracts import messages, steps, tool_steps
 from workflows import decide, state
 
 RELEASE = "0.1.0"
 PAYLOADS = Path(__file__).parent / "payloads"
-BASES = {contracts.Contract, contracts.WireContract}
-NOT_STORED = {contracts.InboundEvent, decide.Plan}
+BASES = {messages.Contract, messages.WireContract}
+NOT_STORED = {messages.InboundEvent, decide.Plan}
 """They live in one process and are never written."""
 
 M = TypeVar("M", bound=BaseModel)
@@ -28,7 +28,7 @@ M = TypeVar("M", bound=BaseModel)
 
 def all_contracts() -> dict[str, type[BaseModel]]:
     found: dict[str, type[BaseModel]] = {}
-    for module in (contracts, steps, tool_steps, state):
+    for module in (messages, steps, tool_steps, state):
         for name, one in inspect.getmembers(module, inspect.isclass):
             if (
                 issubclass(one, BaseModel)

@@ -13,7 +13,7 @@ from temporalio.api.history.v1 import History
 from temporalio.client import WorkflowHistory
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
 
-from portico.codec import ENCODING_AES, EncryptionCodec, SharedPayloadConverter
+from portico.temporal.codec import ENCODING_AES, EncryptionCodec, SharedPayloadConverter
 
 HISTORIES = Path(__file__).parent / "histories"
 NOBODY = "tests"

@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from portico.codec import EncryptionCodec
 from portico.errors import NotFound, Unavailable
+from portico.temporal.codec import EncryptionCodec
 from tests.fakes.telegram import refuse
 from tests.replay import contracts, fingerprints
 from tests.replay.plain import save

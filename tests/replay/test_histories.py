@@ -10,7 +10,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
-from portico.serve.worker import WORKFLOWS
+from entrypoints.serve.worker import WORKFLOWS
 from tests.replay import fingerprints
 from tests.replay.plain import HISTORIES, converter, saved
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from portico.codec import SharedPayloadConverter
+from portico.temporal.codec import SharedPayloadConverter
 from tests.replay.contracts import (
     PAYLOADS,
     RELEASE,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.embedded.binaries import CHECKOUT, RUNSC
+from operations.setup.binaries import CHECKOUT, RUNSC
 
 READY_S = 120.0
 
@@ -78,7 +78,9 @@ def stop_service(service: Service) -> None:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     if not RUNSC.path.exists():
-        pytest.skip("runsc is not built: `infra/setup/run.sh sandbox` builds it from infra/binaries/runsc")
+        pytest.skip(
+            "runsc is not built: `operations/setup/run.sh sandbox` builds it from infra/binaries/runsc"
+        )
     running = start_service(tmp_path_factory.mktemp("sandbox"))
     yield running
     stop_service(running)
@@ -90,7 +92,9 @@ MakeService = Callable[..., Service]
 @pytest.fixture
 def make_service(tmp_path: Path) -> Iterator[MakeService]:
     if not RUNSC.path.exists():
-        pytest.skip("runsc is not built: `infra/setup/run.sh sandbox` builds it from infra/binaries/runsc")
+        pytest.skip(
+            "runsc is not built: `operations/setup/run.sh sandbox` builds it from infra/binaries/runsc"
+        )
     made: list[Service] = []
 
     def make(*more: str) -> Service:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.embedded.binaries import cache_directory
+from operations.setup.binaries import cache_directory
 from tests.sandbox.conftest import Service
 
 HERE = Path(__file__).with_name("javascript")

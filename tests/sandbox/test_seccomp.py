@@ -12,7 +12,7 @@ import pytest
 from e2b_code_interpreter import Sandbox
 
 from infra.docker import seccomp
-from portico.embedded.binaries import RUNSC, cache_directory
+from operations.setup.binaries import RUNSC, cache_directory
 from tests.sandbox import filtered
 from tests.sandbox.conftest import start_service, stop_service
 from tests.sandbox.test_unprivileged import BECOME, as_somebody, needs_root
@@ -65,7 +65,9 @@ socket.socket(); print('all refused')"""
 def test_sandboxes_work_under_it(tmp_path: Path) -> None:
     """As in a container: an ordinary user without capabilities, and no more than the profile."""
     if not RUNSC.path.exists():
-        pytest.skip("runsc is not built: `infra/setup/run.sh sandbox` builds it from infra/binaries/runsc")
+        pytest.skip(
+            "runsc is not built: `operations/setup/run.sh sandbox` builds it from infra/binaries/runsc"
+        )
     through = as_somebody(tmp_path, " ".join(["exec", BECOME, *FILTERED]))
     service = start_service(tmp_path, "--image-dir", str(cache_directory() / "sandbox"), through=through)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from e2b_code_interpreter import Sandbox
 
-from portico.embedded.binaries import RUNSC, cache_directory
+from operations.setup.binaries import RUNSC, cache_directory
 from sandbox.isolation import FORBIDDEN, IsolationUnavailable, _advice
 from tests.sandbox.conftest import Service, start_service, stop_service
 
@@ -41,7 +41,9 @@ def as_somebody(folder: Path, more: str) -> list[str]:
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     if not RUNSC.path.exists():
-        pytest.skip("runsc is not built: `infra/setup/run.sh sandbox` builds it from infra/binaries/runsc")
+        pytest.skip(
+            "runsc is not built: `operations/setup/run.sh sandbox` builds it from infra/binaries/runsc"
+        )
     folder = tmp_path_factory.mktemp("unprivileged")
     image = ("--image-dir", str(cache_directory() / "sandbox"))
     running = start_service(folder, *image, through=as_somebody(folder, f"exec {BECOME}"))
@@ -70,7 +72,9 @@ def test_the_service_works_as_an_ordinary_user(theirs: Service) -> None:
 @needs_root
 def test_without_user_namespaces_the_service_ends_with_the_reason(tmp_path: Path) -> None:
     if not RUNSC.path.exists():
-        pytest.skip("runsc is not built: `infra/setup/run.sh sandbox` builds it from infra/binaries/runsc")
+        pytest.skip(
+            "runsc is not built: `operations/setup/run.sh sandbox` builds it from infra/binaries/runsc"
+        )
     forbids = (
         "mount --rbind / {room}/top && exec chroot {room}/top " + BECOME
     )  # the kernel makes none in a chroot

@@ -228,7 +228,7 @@ async def test_an_interrupted_evaluation_leaves_nothing_behind(
 def interrupted(stack: RunningStack, data: Path) -> tuple[int, str]:
     """Exit status and stdout of an evaluation that gets Ctrl-C while its models are loaded."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "portico.cli.main", "models", "eval", data],
+        [sys.executable, "-m", "entrypoints.cli.main", "models", "eval", data],
         cwd=CHECKOUT, env=stack.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from portico.clients.llm_triton import TritonAnswer, TritonModels
-from portico.clients.llm_types import OfferedTool
-from portico.clients.triton_admin import TritonAdmin
-from portico.embedded.process import members
+from operations.embedded.process import members
 from portico.errors import Misconfigured, NotTaken, Unavailable
-from portico.settings import RouteSettings, Settings
+from portico.llm.triton import TritonAnswer, TritonModels
+from portico.llm.types import OfferedTool
+from portico.settings.settings import RouteSettings, Settings
+from portico.triton.admin import TritonAdmin
 from tests.conftest import MakeStack
 from tests.support import RunningStack
 from tests.tiny_model import ask, write_tiny_model
@@ -328,7 +328,7 @@ async def broken_off(models: TritonModels, kill: Callable[[], object]) -> None:
 async def test_an_answer_breaks_off_as_away_when_something_is_killed_and_the_next_one_comes(
     make_stack: MakeStack, endless_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portico.clients.llm_triton.SILENCE_S", 4.0)
+    monkeypatch.setattr("portico.llm.triton.SILENCE_S", 4.0)
     stack = make_stack(only=("triton",))
     pulled(stack, endless_model)
     models = TritonModels(stack.home, lambda: SETTINGS)

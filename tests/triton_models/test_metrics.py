@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from portico.cli import models_metrics as metrics
-from portico.cli.models_data import DataSet, draw
+from entrypoints.cli.models import metrics
+from entrypoints.cli.models.data import DataSet, draw
 
 
 def test_accuracy_is_of_what_lies_inside() -> None:

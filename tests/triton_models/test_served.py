@@ -14,8 +14,8 @@ import yaml
 from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferResult
 from tritonclient.utils import InferenceServerException
 
-from portico.clients.triton import UnderstandClient
-from portico.embedded.process import members
+from operations.embedded.process import members
+from portico.triton.client import UnderstandClient
 from tests.support import RunningStack
 from tests.triton_models import reference
 

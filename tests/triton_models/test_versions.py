@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from portico.clients.triton import UnderstandClient
-from portico.clients.understand_cache import ServedHead, UnderstandCache
+from portico.triton.client import UnderstandClient
+from portico.triton.understand_cache import ServedHead, UnderstandCache
 from tests.support import RunningStack
 from tests.triton_models.test_build import OWN
 

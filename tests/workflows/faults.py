@@ -10,7 +10,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from portico.steps import ToolCall
+from portico.contracts.steps import ToolCall
 
 TOOL = "execute_tool"
 """What the activities of all tools are called here."""

@@ -33,17 +33,17 @@ from api.intake import Intake, Stored
 from channels import registry, web
 from channels.base import RawRequest
 from channels.registry import load
-from portico.clients.temporal import connect, ensure_namespace
-from portico.connections import connect_to
-from portico.contracts import ConversationRef, Envelope
-from portico.crypto import open_keyring
-from portico.home import Home
-from portico.serve.foundation import Foundation
-from portico.serve.worker import TASK_QUEUE, WORKFLOWS, activities, make_deps
-from portico.settings import Settings
-from portico.storage.database import Database
+from entrypoints.serve.wiring import Foundation
+from entrypoints.serve.worker import TASK_QUEUE, WORKFLOWS, activities, make_deps
+from portico.contracts.messages import ConversationRef, Envelope
+from portico.crypto.keyring import open_keyring
+from portico.settings.connections import connect_to
+from portico.settings.home import Home
+from portico.settings.settings import Settings
 from portico.storage.dead_letters import DeadLetter
+from portico.storage.engine.database import Database
 from portico.storage.outbox_rows import OutboxRow, fetch
+from portico.temporal.client import connect, ensure_namespace
 from portico.tool import ToolContext, tool
 from portico.tools.catalog import Catalog
 from tests.fakes.openai import FakeOpenAI

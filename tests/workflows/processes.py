@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from portico.embedded.process import signal_session, spawn
-from portico.home import Home
+from operations.embedded.process import signal_session, spawn
+from portico.settings.home import Home
 from tests.support import CHECKOUT, RunningStack
 from tests.workflows.harness import World, eventually
 
@@ -45,7 +45,7 @@ def slow(context: ToolContext, until: str) -> str:
 
 @dataclass
 class WorkerProcess:
-    """`python -m portico.serve.worker`, with a home of its own or another's."""
+    """`python -m entrypoints.serve.worker`, with a home of its own or another's."""
 
     home: Home
     process: subprocess.Popen[bytes]
@@ -84,7 +84,7 @@ class Workers:
         home = self._home(own_home)
         log = self.root / f"worker-{len(self.started)}{name}.log"
         process = spawn(
-            (sys.executable, "-m", "portico.serve.worker"),
+            (sys.executable, "-m", "entrypoints.serve.worker"),
             environment=self.environment(home, **temporal),
             log=log,
             cwd=CHECKOUT,
@@ -119,7 +119,7 @@ class Workers:
 
     def spawn(self, *arguments: str, **temporal: Any) -> subprocess.Popen[bytes]:
         """A `portico` command that may be killed."""
-        command = (sys.executable, "-m", "portico.cli.main", *arguments)
+        command = (sys.executable, "-m", "entrypoints.cli.main", *arguments)
         return spawn(
             command, environment=self.environment(**temporal), log=self.root / "command.log", cwd=CHECKOUT
         )
@@ -127,7 +127,7 @@ class Workers:
     async def command(self, *arguments: str, **temporal: Any) -> tuple[int, str, str]:
         """Another `portico` command, with the same settings: its exit code, what it printed, and why not."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "portico.cli.main", *arguments),
+            *(sys.executable, "-m", "entrypoints.cli.main", *arguments),
             cwd=CHECKOUT,
             env=self.environment(**temporal),
             stdout=asyncio.subprocess.PIPE,

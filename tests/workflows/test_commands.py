@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from portico.contracts import Message, MessageKind, Sender
+from portico.contracts.messages import Message, MessageKind, Sender
 from portico.tools.parameters import typed, usage
 from workflows import decide, replies
 from workflows.commands import TypedCall, approval_word, typed_call

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from entrypoints.serve.worker import activities
 from portico.errors import NotFound, Unavailable
-from portico.serve.worker import activities
 from portico.storage.outbox_rows import OutboxRow
 from tests.workflows.harness import World, eventually
 from workflows import decide, options
-from workflows.desk import STATUS
+from workflows.delivery import STATUS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

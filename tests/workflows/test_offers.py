@@ -10,10 +10,10 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.authorize import AuthorizeSteps
 from activities.offer_tools import OfferSteps
-from portico.contracts import Actor, Effect
-from portico.settings_tools import ToolSettings
+from portico.contracts.messages import Actor, Effect
+from portico.contracts.tool_steps import ListedTool, OfferQuestion
+from portico.settings.tools import ToolSettings
 from portico.tool import tool
-from portico.tool_steps import ListedTool, OfferQuestion
 from tests.inline_tools import inline_catalog
 from tests.workflows.harness import World
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from portico.steps import KeptEvent
+from portico.contracts.steps import KeptEvent
 from tests.workflows.harness import World, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

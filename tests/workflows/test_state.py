@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from portico.contracts import Actor, ConversationRef, Envelope, Message, Sender
+from portico.contracts.messages import Actor, ConversationRef, Envelope, Message, Sender
 from workflows.state import SEEN_LIMIT, ConversationState, QueuedTurn, SeenKeys, read_envelope
 
 LIMIT_BYTES = 100_000

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 
-from portico.contracts import Actor, ExecutionResult, ExecutionStatus, ToolInvocation
+from entrypoints.serve.worker import TASK_QUEUE
+from portico.contracts.messages import Actor, ExecutionResult, ExecutionStatus, ToolInvocation
+from portico.contracts.steps import ToolProgress, ToolRunInput
+from portico.contracts.tool_steps import ApprovalAnswer
 from portico.errors import Unavailable
-from portico.serve.worker import TASK_QUEUE
-from portico.steps import ToolProgress, ToolRunInput
-from portico.tool_steps import ApprovalAnswer
 from tests.workflows.harness import World, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

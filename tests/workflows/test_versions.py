@@ -14,11 +14,11 @@ import pytest
 import pytest_asyncio
 from temporalio.worker import WorkerDeploymentConfig
 
-from portico.deploy.promotion import Plan, Promoted, Promotion
-from portico.deploy.versions import Deployment, OpenRuns, current_of
+from entrypoints.serve.worker import version_of
+from operations.deploy.promotion import Plan, Promoted, Promotion
+from operations.deploy.versions import Deployment, OpenRuns, current_of
 from portico.errors import Conflict, Misconfigured, Unavailable
-from portico.serve.worker import version_of
-from portico.settings_servers import TemporalSettings
+from portico.settings.servers import TemporalSettings
 from tests.fakes.telegram import delay
 from tests.support import RunningStack
 from tests.workflows.harness import World, eventually, open_world

@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from portico.contracts import Actor, Artifact, ToolInvocation
-from portico.serve.tools import SHIPPED, environments
-from portico.steps import ToolCall
+from entrypoints.serve.tool_sources import SHIPPED, environments
+from portico.contracts.messages import Actor, Artifact, ToolInvocation
+from portico.contracts.steps import ToolCall
 from portico.tool import ToolFailed, ToolSpec, WorkspaceFile
 from portico.tools.catalog import RunningTool
-from portico.tools.folders import FunctionsFolder
-from portico.tools.pool import Pool
-from portico.tools.services import Grant, Services
-from portico.tools.source import FunctionSource
+from portico.tools.functions.folders import FunctionsFolder
+from portico.tools.functions.pool import Pool
+from portico.tools.functions.services import Grant, Services
+from portico.tools.functions.source import FunctionSource
 from tests.activities.functions.memory_workspace import MemoryWorkspace
 
 BUILD_S = 150

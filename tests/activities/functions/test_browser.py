@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 
 from activities.functions.browser_chromium import PROFILE, UID, missing
-from portico.egress import Network
-from portico.egress_proxy import EgressProxy
+from portico.egress.guard import Network
+from portico.egress.proxy import EgressProxy
 from tests.activities.functions.kit import Tools, shipped_tools
 
 pytestmark = [

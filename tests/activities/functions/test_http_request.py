@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from activities.functions.http_request import http_get, http_request
-from portico.egress import Network
-from portico.egress_proxy import EgressProxy
+from portico.egress.guard import Network
+from portico.egress.proxy import EgressProxy
 from portico.tool import AskAgain, BadParameters, ToolContext, ToolFailed, spec_of
 
 NAMES = {"good.example": "127.0.0.1", "also.example": "127.0.0.1", "inner.example": "10.0.0.1"}

@@ -9,7 +9,7 @@ import yaml
 
 from activities.functions.script import script
 from activities.understand import fill_slots
-from portico.embedded.binaries import CHECKOUT
+from operations.setup.binaries import CHECKOUT
 from portico.tool import spec_of
 
 INTENT = CHECKOUT / "triton_models" / "understand" / "intents" / "run_code.yaml"

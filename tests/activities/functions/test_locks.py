@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from portico.embedded.binaries import CHECKOUT
-from portico.tools.header import read_outline
+from operations.setup.binaries import CHECKOUT
+from portico.tools.functions.header import read_outline
 
 FOLDER = CHECKOUT / "activities" / "functions"
 

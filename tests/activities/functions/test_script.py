@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from activities.functions.script import Interrupted, script
-from portico.embedded.binaries import RUNSC
+from operations.setup.binaries import RUNSC
 from portico.tool import AskAgain, SandboxAccess, ToolContext, ToolFailed, spec_of
 from tests.activities.functions.memory_workspace import MemoryWorkspace
 from tests.sandbox.conftest import Service, start_service, stop_service
@@ -38,7 +38,9 @@ class Desk:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     if not RUNSC.path.exists():
-        pytest.skip("runsc is not built: `infra/setup/run.sh sandbox` builds it from infra/binaries/runsc")
+        pytest.skip(
+            "runsc is not built: `operations/setup/run.sh sandbox` builds it from infra/binaries/runsc"
+        )
     running = start_service(tmp_path_factory.mktemp("sandbox"))
     yield running
     stop_service(running)

@@ -8,7 +8,7 @@ import pytest
 
 from channels.base import Account, Sink
 from channels.telegram.channel import Telegram
-from portico.contracts import InboundEvent
+from portico.contracts.messages import InboundEvent
 from portico.errors import BadInput, Unavailable
 from tests.channels.conftest import Configured
 from tests.fakes.telegram import FakeTelegram, drop, refuse, status

@@ -14,7 +14,7 @@ from channels.telegram.channel import Telegram
 from channels.telegram.parse import received
 from channels.telegram.settings import TelegramSettings
 from channels.telegram.wire import split_address
-from portico.contracts import Ignored, InboundEvent, Message, MessageKind
+from portico.contracts.messages import Ignored, InboundEvent, Message, MessageKind
 from portico.errors import Unreadable
 
 PAYLOADS = Path(__file__).parent / "payloads"

@@ -14,7 +14,7 @@ from channels.telegram.channel import Telegram
 from channels.telegram.markup import UNMARKED, Piece, messages, parsed, pieces_of, plain
 from channels.telegram.parse import LABEL_DATA
 from channels.telegram.render import ROOM, TEXT_LIMIT
-from portico.contracts import BlobRef, CardPart, Choice, ChoicesPart, FilePart, Reply, TextPart
+from portico.contracts.messages import BlobRef, CardPart, Choice, ChoicesPart, FilePart, Reply, TextPart
 
 CHANNEL = Telegram()
 TAGS = {"b", "i", "s", "a", "code", "pre", "blockquote"}

@@ -10,7 +10,7 @@ from channels.base import Account
 from channels.telegram import api
 from channels.telegram.channel import Telegram
 from channels.telegram.parse import received
-from portico.contracts import Attachment, BlobRef, FilePart, NotSent, Outgoing, Reply, Sent, Unknown
+from portico.contracts.messages import Attachment, BlobRef, FilePart, NotSent, Outgoing, Reply, Sent, Unknown
 from portico.errors import Misconfigured, NotFound, TooLarge, Unavailable
 from tests.channels.conftest import Configured
 from tests.fakes.telegram import FakeTelegram, delay, drop, refuse, status, too_many

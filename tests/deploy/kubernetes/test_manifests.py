@@ -227,7 +227,7 @@ def test_the_program_knows_every_variable(part: str, tmp_path: Path) -> None:
     make = (
         sys.executable,
         "-m",
-        "portico.cli.main",
+        "entrypoints.cli.main",
         "deploy",
         "init",
         tmp_path,
@@ -244,7 +244,7 @@ def test_the_program_knows_every_variable(part: str, tmp_path: Path) -> None:
     temporal = "/run/secrets/temporal"
     told = {name: value.replace(temporal, f"{tmp_path}/secrets") for name, value in told.items()}
     told |= {"PORTICO_HOME": str(tmp_path / "home"), "PORTICO_CONFIG": str(tmp_path / "config/portico.toml")}
-    read = "from portico.home import Home; from portico.settings import load_settings as load; "
+    read = "from portico.settings.home import Home; from portico.settings.settings import load_settings as load; "
     show = read + "print(load(Home.from_environment()).model_dump_json())"
     done = subprocess.run(
         (sys.executable, "-c", show),

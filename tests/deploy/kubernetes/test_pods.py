@@ -60,7 +60,7 @@ class Servers:
         make = (
             sys.executable,
             "-m",
-            "portico.cli.main",
+            "entrypoints.cli.main",
             "deploy",
             "init",
             folder,

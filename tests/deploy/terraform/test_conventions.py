@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.deploy import secrets
+from operations.deploy import secrets
 from tests.deploy.terraform.program import SOURCE
 
 MODULES = ("kubernetes", "secrets", "single_host", "storage")

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from portico.embedded.binaries import cache_directory
+from operations.setup.binaries import cache_directory
 
 
 def prometheus_program(name: str) -> Path | None:

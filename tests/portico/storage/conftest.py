@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from portico.crypto import Keyring, open_keyring
-from portico.home import Home
-from portico.settings import Settings
-from portico.settings_servers import DatabaseSettings
-from portico.storage.database import Database
+from portico.crypto.keyring import Keyring, open_keyring
+from portico.settings.home import Home
+from portico.settings.servers import DatabaseSettings
+from portico.settings.settings import Settings
+from portico.storage.engine.database import Database
 from tests.portico.storage.support import MASTER
 from tests.postgres import PostgresServer, running_postgres
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from portico.crypto import Keyring
+from portico.crypto.keyring import Keyring
 from portico.errors import NotFound
 from portico.storage.access import LOGIN_VALID_S, SESSION_VALID_S, Access
-from portico.storage.database import Database
+from portico.storage.engine.database import Database
 from portico.storage.people import People
 
 

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from channels.base import Rates
-from portico.crypto import Keyring
-from portico.home import Home
-from portico.storage.connection import connect
-from portico.storage.database import Database
+from portico.crypto.keyring import Keyring
+from portico.settings.home import Home
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import connect
 from portico.storage.inbox import Inbox
 from portico.storage.memory import Line, Memory
 from portico.storage.outbox import Outbox

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
-from portico.contracts import ConversationRef
-from portico.storage.database import Database
+from portico.contracts.messages import ConversationRef
+from portico.storage.engine.database import Database
 from portico.storage.inbox import Inbox
 
 

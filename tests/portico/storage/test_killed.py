@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from portico.crypto import Keyring
-from portico.home import Home
-from portico.storage.database import Database
+from portico.crypto.keyring import Keyring
+from portico.settings.home import Home
+from portico.storage.engine.database import Database
 from portico.storage.inbox import Inbox
 from tests.portico.storage.support import MASTER
 
@@ -19,9 +19,9 @@ CHECKOUT = Path(__file__).parents[3]
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from portico.crypto import open_keyring
-from portico.home import Home
-from portico.storage.database import Database
+from portico.crypto.keyring import open_keyring
+from portico.settings.home import Home
+from portico.storage.engine.database import Database
 from portico.storage.inbox import Inbox
 
 async def claim_for_ever(inbox, lane):

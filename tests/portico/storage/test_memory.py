@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from portico.contracts import ConversationRef
-from portico.storage.database import Database
+from portico.contracts.messages import ConversationRef
+from portico.storage.engine.database import Database
 from portico.storage.inbox import Inbox
 from portico.storage.memory import HistoryLine, Line, Memory
 from portico.storage.outbox import Outbox

@@ -6,7 +6,7 @@ import pytest
 
 from channels.base import Rates
 from portico.errors import NotFound
-from portico.storage.database import Database
+from portico.storage.engine.database import Database
 from portico.storage.outbox import Begun, Outbox
 from portico.storage.outbox_rows import NewRow, OutboxRow
 

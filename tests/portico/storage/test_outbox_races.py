@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from channels.base import Rates
-from portico.crypto import open_keyring
-from portico.home import Home
-from portico.storage.database import Database
+from portico.crypto.keyring import open_keyring
+from portico.settings.home import Home
+from portico.storage.engine.database import Database
 from portico.storage.outbox import Outbox
 from portico.storage.outbox_rows import NewRow, OutboxRow
 from tests.portico.storage.support import MASTER

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from portico.crypto import Keyring
+from portico.crypto.keyring import Keyring
 from portico.errors import NotFound, TooMany
-from portico.storage.database import Database
+from portico.storage.engine.database import Database
 from portico.storage.guesses import WRONG_ALLOWED
 from portico.storage.people import CODE_ALPHABET, CODE_VALID_S, LINK_VALID_S, OPEN_CODES, People
 

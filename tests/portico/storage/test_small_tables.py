@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from portico.contracts import Decision, Effect
-from portico.storage.database import Database
+from portico.contracts.messages import Decision, Effect
 from portico.storage.dead_letters import CAUSE_LENGTH, DeadLetter, DeadLetters
 from portico.storage.decisions import Decisions
+from portico.storage.engine.database import Database
 from portico.storage.leases import Leases
 from portico.storage.secrets import SecretStore
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from portico.storage.connection import Connection
 from portico.storage.data_classes import DataClasses
-from portico.storage.database import Database
+from portico.storage.engine.database import Database
+from portico.storage.engine.sqlcipher import Connection
 from portico.storage.route_health import RouteHealth
 from portico.storage.usage import KEPT_DAYS, AnswerRecord, ModelUsage, UsageRow
 

@@ -11,13 +11,13 @@ import uuid
 import pytest
 from pydantic import ValidationError
 
-from portico import telemetry, tracing
+from entrypoints.serve.observe import watch
 from portico.errors import Misconfigured
-from portico.metrics import label, sdk_runtime
-from portico.serve.observe import watch
-from portico.settings import Settings
-from portico.settings_telemetry import TelemetrySettings
-from portico.telemetry import clean, is_sampled, span_id, trace_id, turn_of
+from portico.settings.settings import Settings
+from portico.settings.telemetry import TelemetrySettings
+from portico.telemetry import otlp, start
+from portico.telemetry.traces import clean, is_sampled, span_id, trace_id, turn_of
+from portico.telemetry.worker_metrics import label, sdk_runtime
 from tests.support import CHECKOUT
 
 TURN = "0123456789abcdef0123456789abcdef"
@@ -30,9 +30,9 @@ def settings(**telemetry: object) -> Settings:
 def test_by_default_nothing_is_loaded_or_started() -> None:
     script = (
         "import sys\n"
-        "import portico.serve.api, portico.serve.worker\n"
-        "from portico.serve.observe import watch\n"
-        "from portico.settings import Settings\n"
+        "import entrypoints.serve.api, entrypoints.serve.worker\n"
+        "from entrypoints.serve.observe import watch\n"
+        "from portico.settings.settings import Settings\n"
         "watching = watch(Settings())\n"
         "assert watching.runtime is None and not watching.interceptors and not watching.traces.on\n"
         "print([name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))])"
@@ -66,9 +66,9 @@ def test_in_local_mode_a_collector_outside_is_refused() -> None:
 
 def test_a_collector_inside_or_not_there_yet_is_no_reason_not_to_start() -> None:
     for endpoint in ("http://127.0.0.1:9", "http://10.1.2.3:4318", "http://collector.invalid:4318"):
-        traces = telemetry.start_traces(settings(otlp_endpoint=endpoint), part="worker")
-        assert isinstance(traces, tracing.OtlpTraces)
-        traces.close()
+        started = start.start_traces(settings(otlp_endpoint=endpoint), part="worker")
+        assert isinstance(started, otlp.OtlpTraces)
+        started.close()
 
 
 def test_a_collector_that_hangs_does_not_keep_a_process_from_ending() -> None:
@@ -76,13 +76,13 @@ def test_a_collector_that_hangs_does_not_keep_a_process_from_ending() -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen(64)
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        traces = telemetry.start_traces(settings(otlp_endpoint=endpoint), part="worker")
-        for _ in range(tracing.WAITING_SPANS + 100):
-            with traces.span("step", TURN):
+        started = start.start_traces(settings(otlp_endpoint=endpoint), part="worker")
+        for _ in range(otlp.WAITING_SPANS + 100):
+            with started.span("step", TURN):
                 pass
-        started = time.monotonic()
-        traces.close()
-        assert time.monotonic() - started < tracing.CLOSE_WITHIN_S + 1
+        began = time.monotonic()
+        started.close()
+        assert time.monotonic() - began < otlp.CLOSE_WITHIN_S + 1
 
 
 def test_a_taken_metrics_address_is_said_in_one_line() -> None:

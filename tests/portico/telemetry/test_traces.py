@@ -9,7 +9,7 @@ import time
 import pytest
 
 from portico.ids import tool_run_id
-from portico.telemetry import FACTS
+from portico.telemetry.traces import FACTS
 from tests.fakes.otlp import TakenSpan
 from tests.fakes.server import drop, status
 from tests.guarantees.platforms import new_chat

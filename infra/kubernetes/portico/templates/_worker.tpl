@@ -91,7 +91,7 @@ spec:
             - {name: PORTICO_TEMPORAL__QUEUES, value: {{ $given.queues | toJson | quote }}}
           ports:
             - {name: metrics, containerPort: 9464}
-          {{- with list "python" "-m" "portico.serve.probe" "worker" }}
+          {{- with list "python" "-m" "entrypoints.serve.probe" "worker" }}
           startupProbe:
             exec: {command: {{ toJson . }}}
             periodSeconds: 3

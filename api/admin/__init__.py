@@ -1,0 +1,1 @@
+"""Administration: login, pairing, dead letters, models, usage, history, codec server."""

@@ -1,0 +1,1 @@
+"""Tool runs by REST, gRPC and MCP: start, wait, events, approvals."""

@@ -1,0 +1,1 @@
+"""`portico deploy`: secrets, checks, backups and versions of a deployment."""

@@ -1,0 +1,1 @@
+"""`portico models`: language models, intents, measurements and releases."""

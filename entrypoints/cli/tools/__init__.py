@@ -1,0 +1,1 @@
+"""`portico tools`: list, run and create tools."""

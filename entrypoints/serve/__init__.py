@@ -1,0 +1,1 @@
+"""The processes of Portico: their wiring, start and shutdown."""

@@ -1,0 +1,1 @@
+"""What keeps Portico running: set-up, supervisor, deployment, backup, checks, rule bundles."""

@@ -1,0 +1,1 @@
+"""A deployment on a server: secrets, certificates, edge, versions, backup and restore."""

@@ -1,0 +1,1 @@
+"""Policy bundles: build, check and test."""

@@ -1,1 +1,0 @@
-"""Clients of the parts: Temporal, Triton, OPA, language models."""

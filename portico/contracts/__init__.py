@@ -1,0 +1,1 @@
+"""Contracts that cross folders: frozen, read tolerantly for ever."""

@@ -1,0 +1,1 @@
+"""The guard for outgoing traffic, and the proxy that applies it to other processes."""

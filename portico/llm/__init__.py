@@ -1,0 +1,1 @@
+"""Language-model routes: configuration, choice, clients, metering."""

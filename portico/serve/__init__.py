@@ -1,1 +1,0 @@
-"""Composition roots: the processes that tie the rooms together."""

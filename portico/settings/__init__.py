@@ -1,0 +1,1 @@
+"""Settings: models, loading, home folder, connections, secret files."""

@@ -1,0 +1,1 @@
+"""Database engines: SQLCipher and PostgreSQL, migrations."""

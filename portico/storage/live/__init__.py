@@ -1,0 +1,1 @@
+"""The live hub: updates between processes, never stored."""

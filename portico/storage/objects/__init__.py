@@ -1,0 +1,1 @@
+"""Encrypted objects in S3: blobs, artifacts, workspaces."""

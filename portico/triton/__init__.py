@@ -1,0 +1,1 @@
+"""Triton clients: inference, model control, encoder, cache."""

@@ -1,0 +1,147 @@
+"""Remembers what texts mean, so that an equal text costs Triton nothing; equal texts at once ask it once.
+
+Only answers of the head that the built models name are kept and given: `train-intents` and `rollback` write that name
+before Triton loads the head, so an answer of another head is never taken for one of this. Kept in memory only, by
+hash, bounded in number and bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import OrderedDict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from portico.triton.client import UnderstandResult
+
+ENTRIES = 4_096
+MAX_BYTES = 8 * 1024 * 1024
+ENTRY_BYTES = 400  # of an entry beside its embedding: key, objects, names
+
+Key = tuple[str, bytes]
+
+
+class Understands(Protocol):
+    async def understand(self, texts: Sequence[str]) -> list[UnderstandResult]: ...
+
+
+@dataclass
+class CacheCounts:
+    """Since the start of the process; `entries` and `size_bytes` are of now. `joined` waited for an equal text."""
+
+    hits: int = 0
+    joined: int = 0
+    misses: int = 0
+    entries: int = 0
+    size_bytes: int = 0
+
+    @property
+    def hit_rate(self) -> float:
+        asked = self.hits + self.joined + self.misses
+        return (self.hits + self.joined) / asked if asked else 0.0
+
+
+class ServedHead:
+    """The version of the head that the built models name; nothing where none is built here."""
+
+    def __init__(self, actions: Path) -> None:
+        self._path = actions
+        self._seen: tuple[int, int, int] | None = None
+        self._version = ""
+
+    def version(self) -> str:
+        try:
+            stat = self._path.stat()
+            seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if seen != self._seen:
+                self._version = str(orjson.loads(self._path.read_bytes())["version"])
+                self._seen = seen
+        except (OSError, ValueError, KeyError):
+            self._seen, self._version = None, ""
+        return self._version
+
+
+class UnderstandCache:
+    """`understand` of a client with a memory. One for each process and event loop."""
+
+    def __init__(
+        self, client: Understands, head: ServedHead, *, entries: int = ENTRIES, max_bytes: int = MAX_BYTES
+    ) -> None:
+        self._client = client
+        self._head = head
+        self._entries, self._max_bytes = entries, max_bytes
+        self._kept: OrderedDict[Key, UnderstandResult] = OrderedDict()
+        self._asked: dict[Key, asyncio.Task[UnderstandResult]] = {}
+        self.counts = CacheCounts()
+
+    async def understand(self, texts: Sequence[str]) -> list[UnderstandResult]:
+        """What each text means, in order. Raises what the client raises."""
+        if len(texts) == 1:
+            return [await self._one(texts[0])]
+        return list(await asyncio.gather(*(self._one(text) for text in texts)))
+
+    async def close(self) -> None:
+        """Close the client, where it has something to close."""
+        close = getattr(self._client, "close", None)
+        if close is not None:
+            await close()
+
+    async def _one(self, text: str) -> UnderstandResult:
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        key = (self._head.version(), digest)
+        known = self._kept.get(key)
+        if known is not None:
+            self._kept.move_to_end(key)
+            self.counts.hits += 1
+            return known
+        task = self._asked.get(key)
+        if task is None:
+            self.counts.misses += 1
+            task = asyncio.create_task(self._ask(key, text))
+            self._asked[key] = task
+            task.add_done_callback(lambda done: self._asked.pop(key, None))
+        else:
+            self.counts.joined += 1
+        # Who asked first may be stopped while others wait for the same answer.
+        return await asyncio.shield(task)
+
+    async def _ask(self, key: Key, text: str) -> UnderstandResult:
+        (result,) = await self._client.understand([text])
+        if result.head_version == key[0]:
+            self._keep(key, result)
+        return result
+
+    def _keep(self, key: Key, result: UnderstandResult) -> None:
+        self._kept[key] = result
+        self.counts.size_bytes += _size(result)
+        while len(self._kept) > self._entries or self.counts.size_bytes > self._max_bytes:
+            _, oldest = self._kept.popitem(last=False)
+            self.counts.size_bytes -= _size(oldest)
+        self.counts.entries = len(self._kept)
+
+
+def _size(result: UnderstandResult) -> int:
+    return int(result.embedding.nbytes) + ENTRY_BYTES
+
+
+def write_counts(counts: CacheCounts, path: Path) -> None:
+    """For the process that answers `/metrics`."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(asdict(counts)))
+    fresh.replace(path)
+
+
+def read_counts(path: Path) -> CacheCounts | None:
+    """What another process wrote last; nothing where none did."""
+    try:
+        return CacheCounts(**orjson.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
