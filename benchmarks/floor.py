@@ -149,7 +149,7 @@ async def connect_here() -> Client:
     from portico.crypto.keyring import open_keyring
     from portico.settings.connections import connect_to
     from portico.settings.home import Home
-    from portico.settings.settings import load_settings
+    from portico.settings.load import load_settings
     from portico.temporal.client import connect
 
     home = Home.from_environment()

@@ -15,7 +15,8 @@ from contextlib import aclosing
 from pathlib import Path
 
 from portico.llm.triton import TritonAnswer, TritonModels
-from portico.settings.settings import RouteSettings, Settings
+from portico.settings.models import RouteSettings
+from portico.settings.settings import Settings
 from tests.support import RunningStack
 from tests.tiny_model import write_tiny_model
 

@@ -19,7 +19,8 @@ from operations.embedded.parts import PARTS
 from operations.embedded.process import Identity, spawn
 from operations.embedded.state import Registry, load_credentials
 from portico.settings.home import Home
-from portico.settings.settings import Settings, load_settings
+from portico.settings.load import load_settings
+from portico.settings.settings import Settings
 
 START_TIMEOUT_S = 120
 CHECKOUT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ from typing import Any
 from operations.embedded.context import MODELS_ENVIRONMENT
 from portico.llm.triton import TritonAnswer, TritonModels
 from portico.llm.types import Delta
-from portico.settings.settings import RouteSettings
+from portico.settings.models import RouteSettings
 from tests.support import CHECKOUT
 
 PYTHON = MODELS_ENVIRONMENT / "bin" / "python"

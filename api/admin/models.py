@@ -12,7 +12,7 @@ from api.admin.decide import decide_admin
 from api.body import BodyRoute
 from api.deps import App, Person
 from portico.errors import Conflict, Misconfigured
-from portico.settings.settings import RouteSettings
+from portico.settings.models import RouteSettings
 from portico.storage.route_health import RouteState
 
 router = APIRouter(tags=["models"], route_class=BodyRoute)

@@ -46,7 +46,7 @@ def backup(target: Target, passphrase: Passphrase = False, passphrase_file: Pass
     from operations.backup.sealed_stream import Head, Lock
     from portico.crypto.keyring import load_master_key, open_keyring
     from portico.settings.home import Home
-    from portico.settings.settings import load_settings
+    from portico.settings.load import load_settings
     from portico.version import portico_version, temporal_version
 
     home = Home.from_environment()

@@ -23,7 +23,7 @@ from portico.crypto.keyring import Keyring
 from portico.egress.guard import network
 from portico.errors import Misconfigured, NotFound, Unavailable
 from portico.settings.home import Home
-from portico.settings.settings import load_settings, settings_path
+from portico.settings.load import load_settings, settings_path
 from portico.storage.engine.database import Database
 from portico.storage.people import People
 from portico.storage.secrets import SecretStore

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from portico.crypto.keyring import Keyring, open_keyring
 from portico.settings.home import Home
-from portico.settings.settings import load_settings
+from portico.settings.load import load_settings
 from portico.storage.engine.database import Database
 
 Answer = TypeVar("Answer")

@@ -11,7 +11,7 @@ import orjson
 from portico.errors import Misconfigured, PorticoError, Unavailable
 from portico.settings.connections import part_address
 from portico.settings.home import Home
-from portico.settings.settings import load_settings
+from portico.settings.load import load_settings
 
 TIMEOUT_S = 70.0
 

@@ -18,7 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 def env(as_json: Json = False) -> None:
     """Print shell exports: eval "$(portico env)"."""
     from portico.settings.home import Home
-    from portico.settings.settings import load_settings
+    from portico.settings.load import load_settings
 
     home = Home.from_environment()
     values = variables(home, load_settings(home))

@@ -6,7 +6,7 @@ import typer
 
 from entrypoints.cli.edge_client import call, edge_url
 from portico.settings.home import Home
-from portico.settings.settings import load_settings
+from portico.settings.load import load_settings
 
 
 def open_page() -> None:

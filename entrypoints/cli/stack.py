@@ -43,7 +43,7 @@ def status(as_json: Json = False) -> None:
     """Show each part. Exit code 1 unless every part is ready."""
     from operations.embedded.status import read_status
     from portico.settings.home import Home
-    from portico.settings.settings import load_settings
+    from portico.settings.load import load_settings
 
     home = Home.from_environment()
     found = read_status(home, load_settings(home))

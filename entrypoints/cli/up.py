@@ -39,7 +39,7 @@ def up(
     from operations.embedded.stack import prepare
     from portico.logs import configure_logs
     from portico.settings.home import Home
-    from portico.settings.settings import load_settings
+    from portico.settings.load import load_settings
 
     home = Home.from_environment()
     settings = load_settings(home, config)

@@ -22,7 +22,7 @@ from entrypoints.serve.listen import Listening
 from entrypoints.serve.model_routes import model_routes
 from entrypoints.serve.process import run, settle_memory
 from entrypoints.serve.wiring import Foundation, lay_foundation
-from portico.crypto.keyring import write_private
+from portico.crypto.private_files import write_private
 from portico.llm.offers import ModelOffers
 from portico.logs import logger
 from portico.policy.opa import PolicyClient

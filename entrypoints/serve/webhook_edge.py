@@ -35,9 +35,10 @@ from portico.errors import Misconfigured, TooLarge
 from portico.logs import configure_logs
 from portico.settings.connections import Connections, temporal_access
 from portico.settings.home import Home
+from portico.settings.load import load_settings
 from portico.settings.secret_files import read_secret_file
 from portico.settings.servers import EdgeSettings
-from portico.settings.settings import Settings, load_settings
+from portico.settings.settings import Settings
 from portico.telemetry.start import start_traces
 from portico.temporal.client import connect
 from portico.temporal.codec import SealingCodec

@@ -13,8 +13,9 @@ from portico.errors import Misconfigured
 from portico.logs import configure_logs
 from portico.settings.connections import Connections, connect_to
 from portico.settings.home import Home
+from portico.settings.load import load_settings
 from portico.settings.secret_files import read_secret_file
-from portico.settings.settings import Settings, load_settings
+from portico.settings.settings import Settings
 from portico.storage.engine.database import Database
 from portico.storage.secrets import SecretStore
 

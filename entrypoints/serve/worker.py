@@ -38,7 +38,7 @@ from entrypoints.serve.process import run, settle_memory
 from entrypoints.serve.tool_sources import WorkerTools
 from entrypoints.serve.triton_scaling import Lead, follow_queue
 from entrypoints.serve.wiring import Foundation, lay_foundation
-from portico.crypto.keyring import write_private
+from portico.crypto.private_files import write_private
 from portico.logs import logger
 from portico.policy.opa import PolicyClient
 from portico.settings.connections import triton_door

@@ -20,7 +20,8 @@ from pathlib import Path
 from operations.backup.entries import Entry, read_entries
 from operations.backup.home_archive import ALSO_LEFT_OUT, LEFT_OUT, OBJECTS, REPLACED, Tell
 from operations.backup.sealed_stream import BadArchive, Head, Lock, opened, read_head
-from portico.crypto.keyring import master_key_from_environment, open_keyring, write_private
+from portico.crypto.keyring import master_key_from_environment, open_keyring
+from portico.crypto.private_files import write_private
 from portico.errors import Conflict
 from portico.settings.home import Home
 from portico.storage.engine.migrate import known_migrations

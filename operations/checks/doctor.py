@@ -16,7 +16,8 @@ from operations.setup import system
 from operations.setup.binaries import BINARIES
 from portico.errors import Misconfigured
 from portico.settings.home import Home
-from portico.settings.settings import Settings, load_settings
+from portico.settings.load import load_settings
+from portico.settings.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from portico.errors import Misconfigured, PorticoError, Unavailable
 from portico.policy.opa import PolicyClient
 from portico.settings.connections import Connections, connect_to
 from portico.settings.home import Home
-from portico.settings.settings import Settings, load_settings
+from portico.settings.load import load_settings
+from portico.settings.settings import Settings
 from portico.storage.objects.blobs import BlobStore
 from portico.temporal.client import connect
 from portico.version import is_newer

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from portico.crypto.keyring import write_private
+from portico.crypto.private_files import write_private
 from portico.errors import Misconfigured
 
 AUTHORITY_DAYS, SIGNED_DAYS = 3650, 365

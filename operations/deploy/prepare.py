@@ -17,7 +17,8 @@ from portico.errors import Misconfigured, Unavailable
 from portico.logs import configure_logs, logger
 from portico.settings.connections import Connections, connect_to
 from portico.settings.home import Home
-from portico.settings.settings import Settings, load_settings
+from portico.settings.load import load_settings
+from portico.settings.settings import Settings
 from portico.storage.engine.database import Database
 from portico.storage.objects.blobs import BlobStore
 from portico.temporal.client import connect, ensure_namespace

@@ -16,11 +16,9 @@ from functools import cached_property
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from portico.crypto.private_files import write_private
 from portico.errors import Misconfigured
 from portico.settings.home import Home
 from portico.settings.secret_files import read_secret_file
@@ -155,76 +153,6 @@ def add_data_key(home: Home, purpose: str) -> None:
         raise Misconfigured(f"the {purpose} key is made once and never rotated")
     keys = open_keyring(home).keys()
     write_private(home.keyring, _wrapped((*keys, _new_key(purpose)), load_master_key(home)))
-
-
-def write_private(path: Path, content: bytes, *, exclusive: bool = False) -> None:
-    """Write a file that only its owner can read, whole or not at all. `exclusive`: an existing one wins."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if exclusive:
-            _link_unless_there(beside, path)
-        else:
-            beside.replace(path)
-        _sync_directory(path.parent)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _sync_directory(path: Path) -> None:
-    """The name as well must outlive a power cut: a lost keyring is lost content."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _link_unless_there(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileExistsError:  # another process of the same first start was faster: its content is the one
-        return
-
-
-# --- sealing: encrypt to a public key, for an edge that can write but not read -------------------------
-
-
-def seal_public_key(keyring: Keyring) -> tuple[str, bytes]:
-    """Key id and the 32 raw bytes that an edge needs to seal."""
-    key = keyring.current("seal")
-    return key.id, X25519PrivateKey.from_private_bytes(key.secret).public_key().public_bytes_raw()
-
-
-def seal(public_key: bytes, plain: bytes, *, context: bytes) -> bytes:
-    """Ephemeral X25519 public key (32 bytes) + nonce + AES-256-GCM."""
-    ephemeral = X25519PrivateKey.generate()
-    shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(public_key))
-    public = ephemeral.public_key().public_bytes_raw()
-    return public + _sealing_key(shared, public).encrypt(plain, context=context)
-
-
-def unseal(key: DataKey, sealed: bytes, *, context: bytes) -> bytes:
-    public, rest = sealed[:32], sealed[32:]
-    shared = X25519PrivateKey.from_private_bytes(key.secret).exchange(
-        X25519PublicKey.from_public_bytes(public)
-    )
-    return _sealing_key(shared, public).decrypt(rest, context=context)
-
-
-def _sealing_key(shared: bytes, ephemeral_public: bytes) -> DataKey:
-    derived = HKDF(SHA256(), length=KEY_BYTES, salt=ephemeral_public, info=b"portico sealed v1").derive(
-        shared
-    )
-    return DataKey(id="", purpose="seal", secret=derived)
-
-
-# --- the keyring file ------------------------------------------------------------------------------------
 
 
 def _new_key(purpose: str) -> DataKey:

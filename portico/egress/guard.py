@@ -21,41 +21,16 @@ from urllib.parse import unquote, urlsplit
 import httpcore2
 import httpx2
 
+from portico.egress.addresses import check_address
 from portico.errors import Forbidden, Misconfigured
 from portico.settings.settings import Settings
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 CONNECT_TIMEOUT_S = 5.0
 KEEPALIVE_S = 50.0
 PROXY_ANSWER_BYTES = 16 * 1024
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_REFUSED = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        # What `is_global` of Python 3.11 and 3.12 lets through, or judges differently between releases.
-        "0.0.0.0/8",
-        "100.64.0.0/10",
-        "192.0.0.0/24",
-        "192.88.99.0/24",
-        "198.18.0.0/15",
-        "224.0.0.0/3",
-        "::/96",
-        "::ffff:0:0/96",
-        "::ffff:0:0:0/96",
-        "64:ff9b:1::/48",
-        "100::/64",
-        "2001::/23",
-        "2001:db8::/32",
-        "2002::/16",
-        "3fff::/20",
-        "5f00::/16",
-        "fec0::/10",
-        "ff00::/8",
-    )
-)
 
 # The client's own log line holds the whole URL, and a Telegram URL holds the token.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -112,15 +87,6 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
 def dialer(of: Network, *, resolve: Resolve | None = None) -> httpcore2.AsyncNetworkBackend:
     """Dials one connection at a time behind the guard, for what is not spoken through a client."""
     return _Backend(of, resolve or resolve_name)
-
-
-def check_address(text: str) -> Address:
-    """The address, if it lies in the public internet. Raises `Forbidden`."""
-    address = ipaddress.ip_address(text.partition("%")[0])
-    judged = _inner(address)
-    if not judged.is_global or judged.is_multicast or any(judged in block for block in _REFUSED):
-        raise Forbidden("the address is not in the public internet")
-    return address
 
 
 async def resolve_name(host: str, port: int) -> list[str]:
@@ -255,13 +221,6 @@ async def _proxy_status(stream: httpcore2.AsyncNetworkStream, limit_s: float | N
         answer += more
     words = answer.split(b"\r\n", 1)[0].split()
     return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
-
-
-def _inner(address: Address) -> Address:
-    """The IPv4 address that a NAT64 address leads to: such networks give them for every public name."""
-    if address.version == 6 and address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address
 
 
 def _is_here(host: str) -> bool:

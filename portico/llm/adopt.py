@@ -14,7 +14,8 @@ from portico.errors import Misconfigured
 from portico.llm.detect import Offer
 from portico.logs import logger
 from portico.settings.home import Home
-from portico.settings.settings import Settings, load_settings, settings_path
+from portico.settings.load import load_settings, settings_path
+from portico.settings.settings import Settings
 
 _ROUTE_HEADER = re.compile(r"^[ \t]*\[\s*llm\s*\.\s*routes\s*\.[^\]\n]+\]", re.MULTILINE)
 _ANY_HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)

@@ -9,7 +9,7 @@ from portico.contracts.messages import Decision
 from portico.contracts.policy import ModelAction, PolicyInput
 from portico.contracts.steps import AllowedRoute, RouteRef
 from portico.policy.opa import PolicyClient
-from portico.settings.settings import RouteSettings
+from portico.settings.models import RouteSettings
 from portico.storage.usage import CostToday
 
 PREFER = "prefer"

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from portico.errors import Misconfigured, PorticoError
 from portico.llm.openai import OpenAiServer
 from portico.logs import logger
-from portico.settings.settings import RouteSettings, Settings
+from portico.settings.models import RouteSettings
+from portico.settings.settings import Settings
 
 SECRET_PREFIXES = ("secret:", "env:", "file:")
 NEAR_NAMES = (".local", ".lan", ".internal", ".home.arpa", ".localhost")

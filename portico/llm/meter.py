@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from portico.llm.types import Bill, Delta, Messages, OfferedTool
-from portico.settings.settings import RouteSettings
+from portico.settings.models import RouteSettings
 from portico.storage.usage import AnswerRecord
 
 BROKEN_OFF = "broken_off"

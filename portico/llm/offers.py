@@ -10,7 +10,9 @@ from portico.llm.adopt import SettingsFile, adopt
 from portico.llm.detect import Offer, find_models, places
 from portico.settings.connections import part_address
 from portico.settings.home import Home
-from portico.settings.settings import RouteSettings, Settings, settings_path
+from portico.settings.load import settings_path
+from portico.settings.models import RouteSettings
+from portico.settings.settings import Settings
 
 LOOK_AGAIN_S = 5.0
 """However many pages ask, the machine's ports are knocked at no more often."""

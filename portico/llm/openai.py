@@ -19,7 +19,7 @@ from portico.errors import Misconfigured, NotTaken, PorticoError, TooLarge, Unav
 from portico.llm.characters import WholeCharacters, mended
 from portico.llm.thinking import AnswerOnly
 from portico.llm.types import Delta, Messages, ModelCall, OfferedTool
-from portico.settings.settings import RouteSettings
+from portico.settings.models import RouteSettings
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

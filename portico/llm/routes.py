@@ -19,7 +19,8 @@ from portico.llm.places import RoutePlaces
 from portico.llm.types import Bill, Delta, Messages, ModelCall, OfferedTool
 from portico.logs import logger
 from portico.settings.home import Home
-from portico.settings.settings import RouteSettings, Settings
+from portico.settings.models import RouteSettings
+from portico.settings.settings import Settings
 from portico.storage.route_health import RouteHealth
 from portico.storage.usage import ModelUsage
 

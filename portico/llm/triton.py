@@ -27,7 +27,8 @@ from portico.llm.types import Delta, Messages, ModelCall, OfferedTool
 from portico.logs import logger
 from portico.settings.connections import triton_door
 from portico.settings.home import Home
-from portico.settings.settings import RouteSettings, Settings
+from portico.settings.models import RouteSettings
+from portico.settings.settings import Settings
 from portico.triton.admin import TritonAdmin
 from portico.triton.client import OPTIONS, PART
 

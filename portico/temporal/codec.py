@@ -23,7 +23,8 @@ from temporalio.converter import (
     SerializationContext,
 )
 
-from portico.crypto.keyring import Keyring, seal, unseal
+from portico.crypto.keyring import Keyring
+from portico.crypto.sealing import seal, unseal
 
 ENCODING_AES = b"binary/portico-aes256gcm"
 ENCODING_SEALED = b"binary/portico-sealed"

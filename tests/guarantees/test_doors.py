@@ -31,7 +31,8 @@ from temporalio.converter import JSONProtoPayloadConverter
 from temporalio.service import RPCError
 
 from operations import probes
-from portico.crypto.keyring import open_keyring, seal, seal_public_key
+from portico.crypto.keyring import open_keyring
+from portico.crypto.sealing import seal, seal_public_key
 from portico.ids import conversation_id
 from portico.temporal.codec import ENCODING_AES, ENCODING_SEALED
 from tests.support import RunningStack, until

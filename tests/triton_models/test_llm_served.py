@@ -19,7 +19,8 @@ from operations.embedded.process import members
 from portico.errors import Misconfigured, NotTaken, Unavailable
 from portico.llm.triton import TritonAnswer, TritonModels
 from portico.llm.types import OfferedTool
-from portico.settings.settings import RouteSettings, Settings
+from portico.settings.models import RouteSettings
+from portico.settings.settings import Settings
 from portico.triton.admin import TritonAdmin
 from tests.conftest import MakeStack
 from tests.support import RunningStack

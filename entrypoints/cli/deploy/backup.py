@@ -110,7 +110,7 @@ def objects(what: SavedOrLoaded) -> None:
     from portico.crypto.keyring import open_keyring
     from portico.settings.connections import connect_to
     from portico.settings.home import Home
-    from portico.settings.settings import load_settings
+    from portico.settings.load import load_settings
     from portico.storage.objects.blobs import BlobStore
 
     home = Home.from_environment()
@@ -139,7 +139,7 @@ def restored(made_at: MadeAt) -> None:
     from portico.crypto.keyring import open_keyring
     from portico.errors import Misconfigured
     from portico.settings.home import Home
-    from portico.settings.settings import load_settings
+    from portico.settings.load import load_settings
     from portico.storage.engine.restored import mark_restored_server
 
     home = Home.from_environment()

@@ -64,7 +64,7 @@ def _write_edge(target: Path, gate: str) -> list[Path]:
     from operations.deploy.edge import write_edge
     from portico.crypto.keyring import open_keyring
     from portico.settings.home import Home
-    from portico.settings.settings import load_settings
+    from portico.settings.load import load_settings
     from portico.storage.secrets import SecretStore
 
     home = Home.from_environment()

@@ -104,7 +104,7 @@ async def _promote(plan: Plan) -> Promoted:
 
 def _settings() -> Settings:
     from portico.settings.home import Home
-    from portico.settings.settings import load_settings
+    from portico.settings.load import load_settings
 
     return load_settings(Home.from_environment())
 

@@ -26,7 +26,8 @@ from portico.llm.detect import Offer, find_models, places
 from portico.llm.library.store import installed
 from portico.settings.connections import part_address
 from portico.settings.home import Home
-from portico.settings.settings import Settings, load_settings, settings_path
+from portico.settings.load import load_settings, settings_path
+from portico.settings.settings import Settings
 from portico.settings.table import MIB
 
 app = typer.Typer(no_args_is_help=True, help="language models", add_completion=False)

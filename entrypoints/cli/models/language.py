@@ -23,7 +23,8 @@ from portico.llm.library.serve import load, settings_of
 from portico.llm.library.shelf import shelf
 from portico.llm.library.store import LanguageModel, check_name, find
 from portico.settings.home import Home
-from portico.settings.settings import Settings, load_settings
+from portico.settings.load import load_settings
+from portico.settings.settings import Settings
 from portico.settings.table import MIB
 
 CHECKER = "triton_models.llm.check"

@@ -16,7 +16,7 @@ from portico.contracts.messages import Actor, Artifact, ToolInvocation
 from portico.contracts.steps import ToolCall
 from portico.errors import NotFound, PorticoError
 from portico.settings.home import Home
-from portico.settings.settings import load_settings
+from portico.settings.load import load_settings
 from portico.testing import MemoryWorkspace
 from portico.tool import ToolSpec, WorkspaceFile
 from portico.tools.catalog import Catalog, RunningTool

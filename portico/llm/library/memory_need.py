@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portico.errors import Misconfigured
-from portico.settings.settings import LanguageModelSettings
+from portico.settings.models import LanguageModelSettings
 from portico.settings.table import MIB
 
 PROCESS_BYTES = 160 * MIB

@@ -17,7 +17,8 @@ from typing import Protocol
 from portico.llm.library.memory_need import check_memory
 from portico.llm.library.store import LanguageModel, find
 from portico.settings.home import Home
-from portico.settings.settings import LanguageModelSettings, Settings
+from portico.settings.models import LanguageModelSettings
+from portico.settings.settings import Settings
 
 CODE = Path(__file__).parents[3] / "triton_models"
 SHARED = ("__init__.py", "plumbing.py", "texts.py")

@@ -28,7 +28,7 @@ from portico.contracts.steps import KeptEvent
 from portico.crypto.keyring import open_keyring
 from portico.settings.connections import Connections
 from portico.settings.home import Home
-from portico.settings.settings import load_settings
+from portico.settings.load import load_settings
 from portico.storage.dead_letters import DeadLetter
 from portico.storage.engine.database import Database
 from tests.policies.opa_server import TOKEN, OpaServer, opa_binary, running_opa

@@ -20,11 +20,9 @@ from portico.crypto.keyring import (
     load_master_key,
     open_keyring,
     rotate_master_key,
-    seal,
-    seal_public_key,
-    unseal,
-    write_private,
 )
+from portico.crypto.private_files import write_private
+from portico.crypto.sealing import seal, seal_public_key, unseal
 from portico.errors import Misconfigured
 from portico.settings.home import Home
 

@@ -9,7 +9,7 @@ from portico.errors import Misconfigured
 from portico.llm.adopt import SettingsFile, adopt
 from portico.llm.detect import Offer
 from portico.settings.home import Home
-from portico.settings.settings import load_settings
+from portico.settings.load import load_settings
 
 OLLAMA = Offer("ollama", "llama3.2", "http://127.0.0.1:11434/v1")
 VLLM = Offer("vllm", "Qwen/Qwen3-8B", "http://127.0.0.1:8000/v1")

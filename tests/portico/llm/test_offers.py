@@ -11,7 +11,7 @@ from portico.llm.adopt import adopt
 from portico.llm.detect import Offer
 from portico.llm.offers import ModelOffers
 from portico.settings.home import Home
-from portico.settings.settings import load_settings
+from portico.settings.load import load_settings
 from tests.fakes.openai import FakeOpenAI
 
 

@@ -10,7 +10,7 @@ import pytest
 from portico.crypto.keyring import load_master_key
 from portico.errors import Misconfigured
 from portico.settings.home import Home
-from portico.settings.settings import load_settings
+from portico.settings.load import load_settings
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 from portico.egress.proxy import HostPattern
 from portico.errors import Misconfigured
 from portico.settings.home import Home
-from portico.settings.settings import Settings, load_settings
+from portico.settings.load import load_settings
+from portico.settings.settings import Settings
 from portico.settings.table import Table
 from portico.settings.tools import ToolSettings
 

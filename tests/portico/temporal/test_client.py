@@ -15,7 +15,8 @@ from temporalio.worker import Worker
 
 from operations.embedded import temporal as embedded
 from portico.contracts.messages import TextPart
-from portico.crypto.keyring import Keyring, open_keyring, seal_public_key
+from portico.crypto.keyring import Keyring, open_keyring
+from portico.crypto.sealing import seal_public_key
 from portico.errors import Unavailable
 from portico.settings.connections import Connections
 from portico.settings.home import Home

@@ -10,7 +10,8 @@ from temporalio.api.failure.v1 import Failure
 
 from portico.contracts.messages import TextPart
 from portico.contracts.steps import ToolRunInput
-from portico.crypto.keyring import Keyring, open_keyring, seal, seal_public_key
+from portico.crypto.keyring import Keyring, open_keyring
+from portico.crypto.sealing import seal, seal_public_key
 from portico.settings.home import Home
 from portico.temporal.codec import EncryptionCodec, RefusedPayload, SealingCodec, WorkerCodec, data_converter
 from workflows.state import ConversationState

@@ -10,7 +10,7 @@ import pytest
 
 from entrypoints.cli import main as cli
 from portico.settings.home import Home
-from portico.settings.settings import load_settings
+from portico.settings.load import load_settings
 
 Capture = pytest.CaptureFixture[str]
 

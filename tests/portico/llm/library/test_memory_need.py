@@ -8,7 +8,7 @@ import pytest
 
 from portico.errors import Misconfigured
 from portico.llm.library.memory_need import available_bytes, check_memory, need
-from portico.settings.settings import LanguageModelSettings
+from portico.settings.models import LanguageModelSettings
 from portico.settings.table import MIB
 
 GIB = 1024 * MIB
