@@ -1,23 +1,23 @@
 """The errors of Portico, one tree:
 
 PorticoError                 code, http_status, retryable
-├── BadInput                 what was sent cannot be used; sending it again will not help
+├── BadInput                 the request cannot be used; repeating it will not help
 │   ├── Unreadable           not the shape that its platform documents
 │   ├── TooLarge             over a documented limit
-│   ├── TooSlow              the rest of it did not come in time
-│   └── BadCall              parameters that do not fit a tool's schema, each fault with its path
-├── Refused                  the sender could not prove who they are (one identical answer for every cause)
-├── Forbidden                known, but not allowed
-├── NotFound                 no such thing, or none that this person may see
-│   └── NoSuchTool           with the names that may have been meant
-├── Conflict                 the state has moved on
+│   ├── TooSlow              the request did not arrive completely in time
+│   └── BadCall              parameters that do not match a tool's schema, each fault with its path
+├── Refused                  authentication failed (one identical response for every cause)
+├── Forbidden                authenticated, but not allowed
+├── NotFound                 no such resource, or not visible to this person
+│   └── NoSuchTool           with the nearest tool names
+├── Conflict                 the state has changed meanwhile
 ├── TooMany                  a rate limit, with the time to wait
-├── Misconfigured            settings, keys or files on this machine need a person
-│   └── NotTaken             a part refuses this one request, and may take others
-└── Unavailable              a part is away; the work waits and is repeated
-    └── Busy                 it is there, and has too much to do
+├── Misconfigured            settings, keys or files on this machine that a person has to correct
+│   └── NotTaken             the upstream rejects this request; other requests may succeed
+└── Unavailable              a part is unavailable; the work waits and is retried
+    └── Busy                 the part is up, but overloaded
 
-Constructors take facts and make the message. A message carries ids and names of parts, never content.
+Constructors take facts and build the message, which holds ids and names of parts, never content.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PorticoError(Exception):
     http_status = 500
     retryable = False
     details: Mapping[str, Any] = {}
-    """What a problem document says besides."""
+    """Further members of the problem document."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -82,7 +82,7 @@ class BadCall(BadInput):
 
 
 class Refused(PorticoError):
-    """A request that failed verification. `cause` is for counting; the answer never tells it."""
+    """A request that failed verification. `cause` is for metrics; the response never contains it."""
 
     code = "refused"
     http_status = 401
@@ -132,31 +132,31 @@ class TooMany(PorticoError):
 
 
 class Misconfigured(PorticoError):
-    """Only a person can mend it. The message says what to do."""
+    """Only a person can correct it. The message says how."""
 
     code = "misconfigured"
 
 
 class NotTaken(Misconfigured):
-    """Other work of the part goes on; only this request is none for it."""
+    """The upstream rejects this request; other requests may succeed."""
 
     http_status = 400
 
 
 class Unavailable(PorticoError):
-    """A part does not answer. Whoever catches it waits; nothing is let through meanwhile."""
+    """A part does not respond. Callers wait and retry; nothing passes in the meantime."""
 
     code = "unavailable"
     http_status = 503
     retryable = True
 
-    def __init__(self, part: str, why: str = "no answer", *, retry_after_s: float | None = None) -> None:
-        super().__init__(f"{part} is away: {why}")
+    def __init__(self, part: str, why: str = "no response", *, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{part} is unavailable: {why}")
         self.part = part
         self.retry_after_s = retry_after_s
 
 
 class Busy(Unavailable):
-    """Waiting helps. Turns wait; a program at the door is told when to come again."""
+    """Waiting helps: turns wait, clients get a `Retry-After`."""
 
     http_status = 429

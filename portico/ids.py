@@ -1,6 +1,6 @@
-"""Names of things, from pure functions: the same input gives the same id for ever.
+"""Ids from pure functions: the same input always gives the same id.
 
-Workflow ids are HMACs, so that who reads Temporal's database learns no account, number or name.
+Workflow ids are HMACs, so that Temporal's database reveals no account, number or name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hmac
 def keyed_id(key: bytes, *parts: str) -> str:
     """26 lower-case base32 characters (130 bits of HMAC-SHA256) over the parts, in order.
 
-    Each part goes in with its length: no two lists of parts are the same message.
+    Each part is prefixed with its length, so that no two lists of parts give the same message.
     """
     message = b"".join(len(part).to_bytes(8) + part for part in map(_bytes, parts))
     digest = hmac.new(key, message, hashlib.sha256).digest()
@@ -26,7 +26,7 @@ def conversation_id(key: bytes, *, channel: str, account: str, chat: str) -> str
 
 
 def person_id(key: bytes, *, channel: str, account: str, sender: str) -> str:
-    """Id of a sender as policy and ledger see it."""
+    """Id of a sender as used by policy and ledger."""
     return "person-" + keyed_id(key, "person", channel, account, sender)
 
 
@@ -41,10 +41,10 @@ def dedup_digest(key: str) -> bytes:
 
 
 def ascii_key(text: str) -> str:
-    """A printable stand-in (32 hex digits) for any text, as idempotency keys want it."""
+    """A printable stand-in (32 hex digits) for any text, for idempotency keys."""
     return hashlib.sha256(_bytes(text)).hexdigest()[:32]
 
 
 def _bytes(text: str) -> bytes:
-    """JSON may carry half a surrogate pair; it must not stop an id from being made."""
+    """JSON may carry a lone surrogate, which must not prevent an id."""
     return text.encode("utf-8", "surrogatepass")

@@ -6,13 +6,13 @@ import logging
 import sys
 from typing import Any, cast
 
-# structlog would load rich for colored tracebacks: 4 MB of edge and worker each, which nobody sees.
+# structlog would load rich for colored tracebacks: 4 MB in each process that no one needs.
 _loaded = cast(dict[str, Any], sys.modules)
 if "rich" not in _loaded:
     _loaded["rich"] = None
 import structlog  # noqa: E402
 
-if _loaded.get("rich", structlog) is None:  # whoever wants it later gets it
+if _loaded.get("rich", structlog) is None:  # it can still be imported later
     del _loaded["rich"]
 
 _PLAIN = "%(name)s %(levelname)s %(message)s"
@@ -42,7 +42,7 @@ def configure_logs(*, level: str = "info", json_lines: bool = False) -> None:
 
 
 def _json_of_libraries() -> logging.Formatter:
-    """What libraries log, in the shape of our own lines."""
+    """Formats records of libraries like our own."""
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.contextvars.merge_contextvars,

@@ -1,4 +1,4 @@
-"""Which Portico this is."""
+"""Versions of Portico and of the embedded Temporal server."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def portico_version() -> str:
 
 def _of_checkout() -> str:
     try:
-        found = re.search(r'^version = "([^"]+)"', PROJECT.read_text(), re.MULTILINE)
+        match = re.search(r'^version = "([^"]+)"', PROJECT.read_text(), re.MULTILINE)
     except OSError:
         return "0"
-    return found[1] if found else "0"
+    return match[1] if match else "0"
 
 
 def temporal_version() -> str:
@@ -33,10 +33,10 @@ def temporal_version() -> str:
 
 
 def is_newer(one: str, other: str) -> bool:
-    """By their numbers; what has none is not newer."""
+    """Compare by numbers; a version without numbers is never newer."""
     return _numbers(one) > _numbers(other) if _numbers(other) else False
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    found = re.match(r"v?(\d+(?:\.\d+)*)", text)
-    return tuple(map(int, found[1].split("."))) if found else ()
+    match = re.match(r"v?(\d+(?:\.\d+)*)", text)
+    return tuple(map(int, match[1].split("."))) if match else ()

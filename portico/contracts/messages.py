@@ -1,7 +1,7 @@
-"""The objects that cross rooms: one in and one out of each activity, signal and update.
+"""Contracts that cross folders: one object in and one out of each activity, signal and update.
 
-All are frozen. Unknown fields are ignored and every field added later has a default, so that what an
-older Portico stored is read for ever. Times are seconds since the epoch unless they are `datetime`.
+All are frozen. Unknown fields are ignored and every field added later has a default, so that data of older
+versions stays readable. Times are seconds since the epoch unless they are `datetime`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class Contract(BaseModel):
 
 
 class WireContract(BaseModel):
-    """Base of the mission's two camelCase objects."""
+    """Base of the two camelCase objects."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
     )
 
 
-# --- coming in -----------------------------------------------------------------------------------
+# --- inbound -------------------------------------------------------------------------------------
 
 
 class BlobRef(Contract):
@@ -40,7 +40,7 @@ class BlobRef(Contract):
 
 
 class Attachment(Contract):
-    """Something sent along. `blob` is set once it is stored here; until then `platform_ref` names it there."""
+    """A file of a message. `blob` is set once it is stored; until then `platform_ref` names it at the platform."""
 
     name: str = ""
     media_type: str = "application/octet-stream"
@@ -50,7 +50,7 @@ class Attachment(Contract):
 
 
 class InboundEvent(Contract):
-    """One thing that a platform told us, already verified. `body` is this event's own slice."""
+    """One verified event of a platform. `body` is this event's part of the request."""
 
     channel: str
     account: str
@@ -64,14 +64,14 @@ class InboundEvent(Contract):
 class Envelope(Contract):
     """The conversation's signal. These fields are permanent; the body is read later, by `normalize`.
 
-    `schema_version` says which release wrote it. A body over the signal's limit lies in `body_blob`.
+    `schema_version` says which release wrote it. A body over the signal's limit is stored in `body_blob`.
     """
 
     schema_version: int = Field(default=1, alias="schema")
     dedup_keys: tuple[str, ...] = ()
     received_at: float = 0.0
     turn: str = ""
-    """The turn that this arrival would have, made by the edge; a repeat brings another and is recognized by it."""
+    """Turn id, created by the edge for this arrival; a repeat has another one, which is how it is recognized."""
     body: Any = None
     body_blob: BlobRef | None = None
     attachments: tuple[Attachment, ...] = ()
@@ -80,7 +80,7 @@ class Envelope(Contract):
 
 
 class Sender(Contract):
-    """Who wrote, in the platform's own terms."""
+    """The author, as the platform identifies them."""
 
     id: str
     name: str = ""
@@ -96,7 +96,7 @@ class MessageKind(StrEnum):
 
 
 class Message(Contract):
-    """What a person said, in the same shape whatever the platform."""
+    """A person's message, in one shape for all platforms."""
 
     id: str
     sender: Sender
@@ -108,7 +108,7 @@ class Message(Contract):
     locale: str = ""
     group: bool = False
     addressed: bool = True
-    """False where a group message neither mentions the bot nor answers it."""
+    """False for a group message that neither mentions the bot nor replies to it."""
 
 
 class Ignored(Contract):
@@ -131,7 +131,7 @@ class ConversationRef(Contract):
 
 
 class Understanding(Contract):
-    """What the model made of a text. `embedding_ref` names the vector in the worker's cache, never the vector."""
+    """Result of the intent model. `embedding_ref` names the vector in the worker's cache; it is never the vector."""
 
     intent: str = "out_of_scope"
     score: float = 0.0
@@ -147,14 +147,14 @@ class Effect(StrEnum):
 
 
 class Obligation(Contract):
-    """Something that has to be done along with a decision."""
+    """An action that a decision requires."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     kind: str
 
 
 class Decision(Contract):
-    """An answer of OPA. `revision` names the bundle that gave it; the id is made by the gateway."""
+    """A decision of OPA. `revision` names the bundle that made it; the gateway creates the id."""
 
     effect: Effect
     reasons: tuple[str, ...] = ()
@@ -178,7 +178,7 @@ class Actor(Contract):
     paired: bool = False
 
 
-# --- going out -----------------------------------------------------------------------------------
+# --- outbound ------------------------------------------------------------------------------------
 
 
 class TextPart(Contract):
@@ -189,11 +189,11 @@ class TextPart(Contract):
 
 
 ARTIFACT_KEY = "artifact:"
-"""Begins the key of a blob that a tool run has kept: `artifact:INVOCATION/NAME`."""
+"""Prefix of the key of a blob that a tool run stored: `artifact:INVOCATION/NAME`."""
 
 
 class FilePart(Contract):
-    """A file or an image, by reference. `url` is where somebody who is logged in finds it at the edge."""
+    """A file or an image, by reference. `url` is its address at the edge, which requires a login."""
 
     type: Literal["image", "file"] = "file"
     name: str = ""
@@ -228,7 +228,7 @@ Part = Annotated[TextPart | FilePart | ChoicesPart | CardPart, Field(discriminat
 
 
 class Reply(Contract):
-    """An answer before it takes a platform's form. `written_by` names the route that wrote it, if a model did."""
+    """A reply before rendering. `written_by` names the model route that wrote it, if any."""
 
     parts: tuple[Part, ...]
     quotes: str = ""
@@ -240,7 +240,7 @@ class Reply(Contract):
 
 
 class Outgoing(Contract):
-    """One call of a platform: `method` and `payload` are its own. `turn` is the turn that it answers."""
+    """One call of a platform's API, with its method and payload. `turn` is the turn that it answers."""
 
     chat: str
     method: str
@@ -249,14 +249,14 @@ class Outgoing(Contract):
 
 
 class Sent(Contract):
-    """The platform took it."""
+    """The platform accepted it."""
 
     outcome: Literal["sent"] = "sent"
     platform_id: str = ""
 
 
 class NotSent(Contract):
-    """The platform definitely did not take it. `permanent` means that trying again is useless."""
+    """The platform definitely did not accept it. `permanent`: a retry would fail too."""
 
     outcome: Literal["not_sent"] = "not_sent"
     reason: str
@@ -265,7 +265,7 @@ class NotSent(Contract):
 
 
 class Unknown(Contract):
-    """Nobody can say whether the platform took it (time-out after the request was written)."""
+    """Unknown whether the platform accepted it (timeout after the request was written)."""
 
     outcome: Literal["unknown"] = "unknown"
     reason: str
@@ -275,7 +275,7 @@ class Unknown(Contract):
 
 
 class ToolInvocation(WireContract):
-    """The mission's interface: which tool, with what, and where to report."""
+    """Tool name, parameters and callback URL (camelCase on the wire)."""
 
     tool_name: str
     parameters: dict[str, JsonValue] = {}
@@ -305,14 +305,14 @@ class ExecutionError(WireContract):
 
 
 class ExecutionResult(WireContract):
-    """The mission's interface: what became of an invocation."""
+    """Result of an invocation (camelCase on the wire)."""
 
     invocation_id: str
     tool_name: str
     status: ExecutionStatus
     output: JsonValue = None
     output_blob: BlobRef | None = None
-    """Where the output lies that is too large for a payload; `output` is then how it begins."""
+    """The whole output where it is too large for a payload; `output` is then its beginning."""
     artifacts: tuple[Artifact, ...] = ()
     error: ExecutionError | None = None
     decision_id: str = ""

@@ -1,6 +1,6 @@
-"""The one shape in which a question is put to policy, whatever the question. Pure: no I/O, no clock.
+"""The input of every policy question, in one shape. Pure: no I/O, no clock.
 
-`policies/people/people.rego` checks it again: what is missing or of another type is answered by deny.
+`policies/people/people.rego` validates it again: a missing field or a wrong type is denied.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Question = Literal["inbound", "model", "egress", "tool", "admin"]
 QUESTIONS: tuple[Question, ...] = get_args(Question)
 
 Admit = Literal["paired", "anyone"]
-"""Whom a channel's account lets in: people who paired, or anybody in a private chat."""
+"""Whom a channel's account admits: paired people, or anyone in a private chat."""
 
 EDGE = ConversationRef(id="edge", channel="api", account="default", chat="")
-"""Stands for the conversation where somebody asks at the edge, outside of any."""
+"""Stands for the conversation where a request at the edge belongs to no conversation."""
 
 
 class PolicyChannel(Contract):
-    """Where the question comes from."""
+    """The channel that the question is about."""
 
     name: str
     account: str
@@ -34,7 +34,7 @@ class PolicyChannel(Contract):
 
 
 class PolicyConversation(Contract):
-    """`data_class` is `local` (never to a cloud route unless the owner released it) or `shareable`."""
+    """`data_class` is `local` (never to a cloud route unless the owner allowed it) or `shareable`."""
 
     id: str
     data_class: str = "local"
@@ -49,10 +49,10 @@ class InboundAction(Contract):
 
 
 class ModelAction(Contract):
-    """May the content go to that route? `owner_allowed`: the owner released local content for the cloud.
+    """May the content go to that route? `owner_allowed`: the owner allowed local content in the cloud.
 
-    `cost_per_day` is the route's budget (0: none), `cost_today` what the route cost today and
-    `person_cost_today` what this person's answers cost, over all routes.
+    `cost_per_day` is the route's budget (0: no limit), `cost_today` the route's cost today and
+    `person_cost_today` the cost of this person's answers, over all routes.
     """
 
     route: str
@@ -94,16 +94,16 @@ class ToolAction(Contract):
     risk: Literal["low", "medium", "high"]
     params_hash: str
     content_hash: str = ""
-    """The hash of what would run: an approval is for exactly that."""
+    """Hash of the tool that would run; an approval covers exactly that."""
     source: str = "function"
     hosts: tuple[str, ...] = ()
-    """What the settings let it reach."""
+    """Hosts that the settings allow."""
 
 
 class AdminAction(Contract):
-    """May this person change what belongs to all? `operation` is `noun.verb`.
+    """May this person administer Portico? `operation` is `noun.verb`.
 
-    `role` is the role that is given away (empty where none is), `subject` the id of what it is about.
+    `role` is the role that is granted (or empty), `subject` the id of the affected object.
     """
 
     operation: str
@@ -115,7 +115,7 @@ Action = InboundAction | ModelAction | EgressAction | CallbackAction | ToolActio
 
 
 class PolicyApproval(Contract):
-    """Who agreed, and to what: the hashes of the parameters and of the tool that they were shown."""
+    """The approver, and the hashes of the parameters and the tool that were shown."""
 
     id: str
     role: str
@@ -124,7 +124,7 @@ class PolicyApproval(Contract):
 
 
 class PolicyContext(Contract):
-    """What holds at this moment. `now` is RFC 3339 in UTC, `cost_today` what all routes cost today (UTC)."""
+    """Facts of this moment. `now` is RFC 3339 in UTC, `cost_today` the cost of all routes today (UTC)."""
 
     now: str
     local_only: bool = False
@@ -138,7 +138,7 @@ class PolicyContext(Contract):
 
 
 class ApprovedContext(PolicyContext):
-    """The same once somebody has agreed."""
+    """The context after an approval."""
 
     approved_by: PolicyApproval
 
@@ -153,7 +153,7 @@ class PolicyInput(Contract):
     context: PolicyContext | ApprovedContext
 
     def with_approval(self, by: Actor, params_hash: str, content_hash: str) -> PolicyInput:
-        """The same question after somebody agreed to exactly these hashes."""
+        """The same question after an approval of exactly these hashes."""
         approval = PolicyApproval(id=by.id, role=by.role, params_hash=params_hash, content_hash=content_hash)
         context = ApprovedContext(**self.context.model_dump(), approved_by=approval)
         return self.model_copy(update={"context": context})
@@ -168,7 +168,7 @@ class PolicyInput(Contract):
         group: bool,
         context: PolicyContext,
     ) -> PolicyInput:
-        """The input for something that happens in a conversation."""
+        """The input for an action in a conversation."""
         return cls(
             actor=actor,
             channel=PolicyChannel(name=conversation.channel, account=conversation.account, group=group),
@@ -188,7 +188,7 @@ def egress_action(
 
 
 def input_digest(policy_input: PolicyInput) -> str:
-    """SHA-256 (hex) over the whole input, whatever the order of its fields: what a decision was about."""
+    """SHA-256 (hex) over the whole input, whatever the order of its fields: the subject of a decision."""
     exact = json.dumps(policy_input.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(exact.encode()).hexdigest()
 

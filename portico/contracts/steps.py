@@ -1,6 +1,6 @@
-"""What goes into each activity and signal, and what comes out: one object each way.
+"""Input and output of each activity and signal, one object each.
 
-Read tolerantly for ever, like the contracts they are built from.
+Tolerant to unknown and missing fields, like the contracts they are built from.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class NormalizeInput(Contract):
 
 
 class Normalized(Contract):
-    """Exactly one of: a message, a repeat of an event that has its turn, an event that needs none."""
+    """Exactly one of: a message, a repeat of an event that has a turn, an event that needs no turn."""
 
     message: Message | None = None
     repeat: bool = False
@@ -58,7 +58,7 @@ class PairingInput(Contract):
 
 
 class PairingAnswer(Contract):
-    """`code` for a stranger to show; `actor` once a link has paired them."""
+    """`code` for an unpaired person; `actor` once a link has paired them."""
 
     code: str = ""
     actor: Actor | None = None
@@ -74,7 +74,7 @@ class UnderstandInput(Contract):
 
 
 class IntentAction(Contract):
-    """What an intent does, as its YAML file says; slots are filled from the text."""
+    """An intent's action from its YAML file, with slots filled from the text."""
 
     reply: dict[str, str] = {}
     tool: str = ""
@@ -88,7 +88,7 @@ class Understood(Contract):
 
 
 class ModelQuestion(Contract):
-    """`pinned` is the route that the conversation asked for by name, `intent` what the message is about."""
+    """`pinned` is the route that the conversation selected by name, `intent` the message's intent."""
 
     conversation: ConversationRef
     actor: Actor
@@ -110,17 +110,17 @@ class AllowedRoute(Contract):
 
 
 class ModelAnswer(Contract):
-    """The first route that policy allows, if any; `configured` tells none-allowed from none-there."""
+    """The first route that policy allows, if any; `configured` is false if there is no route at all."""
 
     decision: Decision
     route: RouteRef | None = None
     configured: bool = False
     offered: tuple[str, ...] = ()
-    """Local model servers that were found and may be used once somebody consents."""
+    """Detected local model servers, usable once a person consents."""
     routes: tuple[AllowedRoute, ...] = ()
-    """Every route that policy allows, in the order in which they are tried; `route` is the first of them."""
+    """Every route that policy allows, in order of trial; `route` is the first."""
     refused: tuple[str, ...] = ()
-    """`NAME: why` of each route that policy refuses, and of a pinned one that is not configured."""
+    """`NAME: reason` for each route that policy denies, and for a pinned route that is not configured."""
 
 
 class DialogueLine(Contract):
@@ -146,14 +146,14 @@ class GenerateInput(Contract):
     text: str
     language: str = "en"
     tools: tuple[ToolOffer, ...] = ()
-    """What the model may call in this round. None with `rounds` behind it: it has to answer now."""
+    """Tools that the model may call in this round. Empty after earlier `rounds`: the model has to answer."""
     rounds: tuple[ToolRound, ...] = ()
     person: str = ""
-    """Who is answered, for the account of what models cost."""
+    """Id of the person who gets the answer, for cost accounting."""
 
 
 class Generated(Contract):
-    """The model's answer, or the calls that it wants made first."""
+    """The model's answer, or the tool calls that it requests first."""
 
     text: str
     route: str
@@ -163,7 +163,7 @@ class Generated(Contract):
 
 
 class CollectInput(Contract):
-    """Fetch what the platform holds of a message and store it encrypted."""
+    """Fetch a message's attachments from the platform and store them encrypted."""
 
     conversation: ConversationRef
     attachments: tuple[Attachment, ...]
@@ -199,7 +199,7 @@ class DeliverInput(Contract):
 
 
 class Delivered(Contract):
-    """`wait_s` > 0: the rate is used up; call again after that time."""
+    """`wait_s` > 0: the rate is exhausted; retry after that time."""
 
     outcome: Literal["sent", "wait", "refused", "held"] = "sent"
     wait_s: float = 0
@@ -228,14 +228,14 @@ class DeadLetterInput(Contract):
 
 
 class KeptEvent(Contract):
-    """What a dead letter keeps, so that the same event can be tried again."""
+    """The event that a dead letter stores for a retry."""
 
     conversation: ConversationRef
     envelope: Envelope
 
 
 class Done(Contract):
-    """Nothing more to say."""
+    """An output without content."""
 
 
 # --- tools ---------------------------------------------------------------------------------------------
@@ -254,13 +254,13 @@ class ToolRunInput(Contract):
     report_to: str = ""
     split_queues: bool = False
     approval_s: float = 30 * 24 * 3600
-    """A yes is waited for at most so long; the settings may say less."""
+    """Longest wait for an approval; the settings may shorten it."""
     door: str = ""
-    """Where it came in: chat, rest, grpc, mcp, cli."""
+    """Where the request arrived: chat, rest, grpc, mcp, cli."""
 
 
 class ToolQuestion(Contract):
-    """May it run? After an approval the same question is put again, with who approved and over which hashes."""
+    """May the tool run? After an approval the same question is asked again, with approver and hashes."""
 
     invocation_id: str
     invocation: ToolInvocation
@@ -270,7 +270,7 @@ class ToolQuestion(Contract):
     approved_by: Actor | None = None
     approved_hash: str = ""
     approved_content_hash: str = ""
-    """The hashes of the parameters and the tool that the approval was for; others are not covered by it."""
+    """Hashes of the approved parameters and tool; the approval covers nothing else."""
 
 
 class ToolAnswer(Contract):
@@ -280,7 +280,7 @@ class ToolAnswer(Contract):
     known: bool = True
     timeout_s: float = 30
     approval_s: float = 0
-    """How long to wait for a person's yes; 0 leaves it to the run's own input."""
+    """How long to wait for an approval; 0: as the run's input says."""
     repeatable: bool = False
     content_hash: str = ""
     params_hash: str = ""
@@ -291,7 +291,7 @@ class ToolAnswer(Contract):
 
 
 class ToolCall(Contract):
-    """`content_hash` is what was decided about: a worker whose tool has another one does not run it."""
+    """`content_hash` identifies the decided tool: a worker whose tool has another hash does not run it."""
 
     invocation_id: str
     invocation: ToolInvocation
@@ -306,7 +306,7 @@ class ToolCall(Contract):
 
 
 class ToolProgress(Contract):
-    """How far a run is; `state` is what it does: deciding, waiting (for a person), running, ended."""
+    """Progress of a run; `state`: deciding, waiting (for a person), running, ended."""
 
     state: str = "deciding"
     tool_name: str = ""
@@ -350,7 +350,7 @@ class CallbackInput(Contract):
 
 
 class CallbackDone(Contract):
-    """How the posting ended; `status` is the last answer's, 0 where there was none."""
+    """Outcome of the callback; `status` is the last response's, 0 without a response."""
 
     outcome: Literal["delivered", "refused"] = "delivered"
     status: int = 0

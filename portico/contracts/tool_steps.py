@@ -1,6 +1,6 @@
-"""What a conversation and a language model say to each other about tools, one object each way.
+"""Contracts of tool offers, tool calls by models, and approvals.
 
-Read tolerantly for ever, like the contracts they are built from.
+Tolerant to unknown and missing fields, like the contracts they are built from.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from pydantic import JsonValue
 
 from portico.contracts.messages import Actor, Contract, ConversationRef, Decision, Effect
 
-# --- what may be used --------------------------------------------------------------------------------
+# --- offers ------------------------------------------------------------------------------------------
 
 
 class ToolOffer(Contract):
-    """A tool that a model may call. Its words and schema are the catalog's, named by the hash."""
+    """A tool that a model may call. Description and schema are the catalog's; the hash identifies them."""
 
     name: str
     content_hash: str = ""
 
 
 class ListedTool(Contract):
-    """A tool as a person sees it in a list. `reason` says why not, or who has to agree."""
+    """A tool as a person sees it in a list. `reason` says why it is denied, or who has to approve."""
 
     name: str
     description: str
@@ -29,7 +29,7 @@ class ListedTool(Contract):
     unavailable: str = ""
     content_hash: str = ""
     to_models: bool = True
-    """False where the settings keep this one from models."""
+    """False if the settings hide this tool from models."""
 
     @property
     def usable(self) -> bool:
@@ -37,7 +37,7 @@ class ListedTool(Contract):
 
 
 class ToolBounds(Contract):
-    """How much a model may do with tools for one message."""
+    """Limits for tool use by a model in answer to one message."""
 
     rounds: int = 5
     calls: int = 4
@@ -55,7 +55,7 @@ class OfferQuestion(Contract):
 
 
 class OfferAnswer(Contract):
-    """`to_models` is false where the settings keep tools from models. `problems`: files that could not be read."""
+    """`to_models` is false if the settings hide all tools from models. `problems`: unreadable files."""
 
     tools: tuple[ListedTool, ...] = ()
     bounds: ToolBounds = ToolBounds()
@@ -64,7 +64,7 @@ class OfferAnswer(Contract):
 
 
 class LookUpQuestion(Contract):
-    """A tool as a person typed it: its name, and words that its schema gives a type."""
+    """A tool call as typed by a person; the tool's schema gives the words their types."""
 
     name: str
     pairs: tuple[tuple[str, str], ...] = ()
@@ -73,7 +73,7 @@ class LookUpQuestion(Contract):
 
 
 class LookUpAnswer(Contract):
-    """The call to make, or what is wrong with it. `nearest` only where there is no such tool."""
+    """The resolved call, or its faults. `nearest` only if there is no such tool."""
 
     known: bool = True
     nearest: tuple[str, ...] = ()
@@ -83,11 +83,11 @@ class LookUpAnswer(Contract):
     usage: str = ""
 
 
-# --- what a model asks for ---------------------------------------------------------------------------
+# --- calls by models ---------------------------------------------------------------------------------
 
 
 class ToolRequest(Contract):
-    """A call as the model wrote it. `problem` says why it cannot be made; else `parameters` fit the schema."""
+    """A call as the model wrote it. `problem` says why it is invalid; otherwise `parameters` match the schema."""
 
     id: str
     name: str
@@ -97,14 +97,14 @@ class ToolRequest(Contract):
 
 
 class ToolReturn(Contract):
-    """What a call came to, in words for the model. They are data, whoever wrote them."""
+    """A call's result as text for the model. It is data, whoever wrote it."""
 
     id: str
     text: str
 
 
 class ToolRound(Contract):
-    """What the model wrote beside its calls, the calls, and what they came to."""
+    """The model's text next to its calls, the calls, and their results."""
 
     text: str = ""
     calls: tuple[ToolRequest, ...]
@@ -115,9 +115,9 @@ class ToolRound(Contract):
 
 
 class ToolWaiting(Contract):
-    """The signal with which a tool run tells its conversation that it waits for a person's yes.
+    """The signal of a tool run to its conversation that it waits for an approval.
 
-    `parameters_shown` is text for people. `self_approval`: who asked may answer, too.
+    `parameters_shown` is text for people. `self_approval`: the requester may approve too.
     """
 
     invocation_id: str
@@ -133,7 +133,7 @@ class ToolWaiting(Contract):
 
 
 class ApprovalAnswer(Contract):
-    """A person's yes or no to exactly the call that waits. `decision_id`: what allowed them to say it."""
+    """A person's yes or no to exactly the waiting call. `decision_id`: the decision that allowed the answer."""
 
     approved: bool
     by: Actor
@@ -141,7 +141,7 @@ class ApprovalAnswer(Contract):
 
 
 class ApprovalQuestion(Contract):
-    """May this person say yes or no to that run?"""
+    """May this person answer this run's approval?"""
 
     conversation: ConversationRef
     actor: Actor

@@ -1,6 +1,6 @@
-"""Asks OPA. One query tells whether policy is there, which bundle speaks and what it decides.
+"""The OPA client. One query returns readiness, the bundle's revision and the decision.
 
-Nothing is retried here: `Unavailable` is Temporal's to repeat, and until then nothing is let through.
+No retries here: Temporal retries `Unavailable`, and nothing passes until then.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from portico.errors import Misconfigured, Unavailable
 
 GATE = "system.gate.answers"
 TIMEOUT_S = 1.0
-# A rule that fails (a wrong type in the user's own, say) must not count as a rule that said nothing.
+# A rule that fails (a wrong type in a user's rule, say) must not count as an undefined rule.
 STRICT = {"strict-builtin-errors": "true"}
 CONNECTIONS = 32
 INTERNAL_ERROR = 500
 
 
 class PolicyClient:
-    """One for a process and event loop; connections are opened at the first question and kept."""
+    """One for each process and event loop; connections open at the first query and are kept."""
 
     def __init__(self, url: str, token: SecretStr, *, timeout_s: float = TIMEOUT_S) -> None:
         self._client = _Client(url, token, timeout_s)
@@ -35,9 +35,9 @@ class PolicyClient:
     async def decide(
         self, question: Question, policy_input: PolicyInput, *, decision_id: str = ""
     ) -> Decision:
-        """The decision, with its id (the given one, else a new one) and the revision of the bundle.
+        """The decision, with its id (`decision_id`, else a new one) and the revision of the bundle.
 
-        Raises `Unavailable` while OPA or its bundle is away, `Misconfigured` where a rule fails on this
+        Raises `Unavailable` while OPA or its bundle is unavailable, `Misconfigured` if a rule fails on this
         input. A rule that is undefined in a ready bundle denies.
         """
         answer = await self._ask(question, policy_input.model_dump(mode="json"))
@@ -49,7 +49,7 @@ class PolicyClient:
                 {**verdict, "decision_id": decision_id or uuid4().hex, "revision": answer["revision"]}
             )
         except (ValidationError, TypeError) as error:
-            raise Misconfigured(f"the policy for '{question}' gives no decision that can be read") from error
+            raise Misconfigured(f"the policy for '{question}' returns no valid decision") from error
 
     async def revision(self) -> str:
         """The revision of the bundle that is loaded. Raises `Unavailable` when none is ready."""
@@ -67,11 +67,11 @@ class PolicyClient:
             answer = await self._client.query_rule(content, GATE, topic, query_params=STRICT)
         except aiohttp.ClientResponseError as error:
             if error.status == INTERNAL_ERROR and topic != "policy" and await self.revision():
-                # The bundle is there, so it is a rule that failed on this input: waiting would not mend it.
-                raise Misconfigured(f"a rule for '{topic}' fails on what it was asked about") from error
-            raise Unavailable("OPA", f"it answered {error.status}") from error
+                # The bundle is loaded, so a rule failed on this input; a retry would fail too.
+                raise Misconfigured(f"a rule for '{topic}' fails on its input") from error
+            raise Unavailable("OPA", f"status {error.status}") from error
         except TimeoutError as error:
-            raise Unavailable("OPA", "it did not answer in time") from error
+            raise Unavailable("OPA", "no response in time") from error
         except aiohttp.ClientError as error:
             raise Unavailable("OPA", type(error).__name__) from error
         result = answer.get("result") if isinstance(answer, dict) else None
@@ -79,14 +79,14 @@ class PolicyClient:
 
 
 class _Client(AsyncOpaClient):  # type: ignore[misc]
-    """The library's client with one lean session: no retries, no cookies, no proxies of the environment."""
+    """The library's client with one session: no retries, no cookies, no proxies of the environment."""
 
     def __init__(self, url: str, token: SecretStr, timeout_s: float) -> None:
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         host = parts.hostname or ""
         if parts.scheme not in {"http", "https"} or not host:
-            raise Misconfigured("policy.url has to look like http://127.0.0.1:8181")
+            raise Misconfigured("policy.url must look like http://127.0.0.1:8181")
         super().__init__(
             host=f"[{host}]" if ":" in host else host,
             port=parts.port or (443 if secure else 80),
@@ -108,6 +108,6 @@ class _Client(AsyncOpaClient):  # type: ignore[misc]
         )
 
     async def open(self) -> None:
-        """Once, inside the event loop that asks."""
+        """Create the session, inside the event loop that uses it."""
         if self._session is None:
             await self._init_session()
