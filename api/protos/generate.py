@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 PROTOS = Path(__file__).parent
-TARGET = PROTOS.parent / "grpc"
+TARGET = PROTOS.parent / "tools" / "grpc"
 SOURCE = "portico/v1/tools.proto"
 MADE = ("tools_pb2.py", "tools_pb2.pyi")
 

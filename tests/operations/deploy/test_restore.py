@@ -18,7 +18,7 @@ from operations.deploy.backup import master_key
 from operations.deploy.compose import ComposeFailed
 from operations.deploy.databases import COMING, LEAVING, Databases
 from portico.errors import Misconfigured
-from portico.storage.engine.restored import MARKER
+from portico.storage.engine.migrate import RESTORING
 from tests.operations.deploy.support import Deployment, expected, fill, save, what_is_there
 
 
@@ -150,10 +150,10 @@ def test_wherever_a_restore_is_stopped_the_database_is_the_old_one_or_marked(
                 restore_it(deployment, patched, master)
             somebody.close()
         rows = deployment.sql("portico", "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        assert rows in ([("of_before",)], [(MARKER,)]), number
+        assert rows in ([("of_before",)], [(RESTORING,)]), number
         if end.type is Far:
             break
-    assert rows == [(MARKER,)] and number > 5
+    assert rows == [(RESTORING,)] and number > 5
     assert not deployment.databases() & {COMING, LEAVING}
     assert deployment.sql("postgres", "SELECT has_database_privilege('temporal', 'portico', 'CONNECT')") == [
         (False,)

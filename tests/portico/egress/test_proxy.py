@@ -192,9 +192,9 @@ async def test_local_mode_bounds_every_grant(make_proxy: GetProxy, door: Door) -
         assert status(await connect(url, f"127.0.0.1:{door.port}")) == 403
     assert door.visits == []
     settings = Settings(tools={"hosts": ["a.example"], "inner_hosts": ["b.example"]})
-    bounded = proxy.egress_proxy(settings)
+    bounded = proxy_module.egress_proxy(settings)
     assert [pattern.host for pattern in bounded._only or ()] == ["a.example", "b.example"]
-    assert proxy.egress_proxy(settings.model_copy(update={"local_only": False}))._only is None
+    assert proxy_module.egress_proxy(settings.model_copy(update={"local_only": False}))._only is None
 
 
 async def test_needs_a_grant_that_is_still_held(make_proxy: GetProxy, door: Door) -> None:
