@@ -143,7 +143,7 @@ class _Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace_back: TracebackType | None
     ) -> None:
         end = _end_of(error)
-        self._span.tell(end=end)
+        self._span.set(end=end)
         self._metrics.step(self._step, end, time.perf_counter() - self._began)
 
 
@@ -174,15 +174,15 @@ def _circumstances(given: Any) -> dict[str, Fact | None]:
 
 
 def _tell(span: Span, result: Any) -> None:
-    span.tell(effect=_effect(result))
+    span.set(effect=_effect(result))
     if isinstance(result, Normalized):
-        span.tell(outcome=_arrived(result))
+        span.set(outcome=_arrived(result))
     elif isinstance(result, Delivered):
-        span.tell(outcome=result.outcome, marked=result.marked)
+        span.set(outcome=result.outcome, marked=result.marked)
     elif isinstance(result, Generated):
-        span.tell(route=result.route, input_tokens=result.input_tokens, output_tokens=result.output_tokens)
+        span.set(route=result.route, input_tokens=result.input_tokens, output_tokens=result.output_tokens)
     elif isinstance(result, ExecutionResult):
-        span.tell(tool=result.tool_name, outcome=result.status.value, invocation=result.invocation_id)
+        span.set(tool=result.tool_name, outcome=result.status.value, invocation=result.invocation_id)
 
 
 def _arrived(result: Normalized) -> str:

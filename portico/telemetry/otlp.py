@@ -1,6 +1,6 @@
-"""Traces by OpenTelemetry, sent to a collector by OTLP over HTTP. Loaded only where the settings name one.
+"""OpenTelemetry tracer that exports by OTLP over HTTP. Loaded only if the settings name a collector.
 
-Own ids and an own sampler, no global provider: libraries that would trace for themselves find nobody who listens.
+Own ids and sampler, no global provider: libraries with instrumentation of their own find no provider.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from portico.telemetry.traces import (
 
 SEND_EVERY_MS = 1_000
 WAITING_SPANS = 4_096
-"""More than that wait for a collector that does not answer: the oldest stay, new ones are not kept."""
+"""Queue limit while the collector does not respond; on overflow new spans are dropped."""
 EXPORT_TIMEOUT_S = 3.0
 CLOSE_WITHIN_S = 2.0
-TELL_AGAIN_S = 60.0
+LOG_AGAIN_S = 60.0
 
 log = logger("traces")
 
@@ -65,7 +65,7 @@ class OtlpTraces(Traces):
         self._provider = TracerProvider(
             sampler=_TurnSampler(telemetry.sample_ratio),
             resource=Resource({"service.name": f"portico-{part}", "service.namespace": "portico"}),
-            id_generator=_GivenIds(),
+            id_generator=_TurnIds(),
             span_limits=SpanLimits(max_attributes=32, max_attribute_length=200),
             shutdown_on_exit=False,
         )
@@ -88,29 +88,29 @@ class OtlpTraces(Traces):
         root: bool = False,
         start_ns: int | None = None,
     ) -> AbstractContextManager[Span]:
-        begun = self._begin(name, turn, given_id=span_id(turn, "root") if root else 0, start_ns=start_ns)
+        begun = self._begin(name, turn, fixed_id=span_id(turn, "root") if root else 0, start_ns=start_ns)
         return _Open(begun, Span({"turn": turn, **facts}), turn)
 
     def record(
         self, name: str, turn: str, facts: Mapping[str, Fact | None], *, start_ns: int, end_ns: int
     ) -> None:
-        begun = self._begin(name, turn, given_id=span_id(turn, f"{name} {start_ns}"), start_ns=start_ns)
+        begun = self._begin(name, turn, fixed_id=span_id(turn, f"{name} {start_ns}"), start_ns=start_ns)
         _end(begun, Span({"turn": turn, **facts}), end_ns=end_ns)
 
     def close(self) -> None:
-        """What a collector has not taken by then is lost: it may hang, and a process has to end."""
+        """Bounded flush: a collector may hang, and the process has to exit."""
         ending = threading.Thread(target=self._provider.shutdown, name="traces.close", daemon=True)
         ending.start()
         ending.join(CLOSE_WITHIN_S)
 
-    def _begin(self, name: str, turn: str, *, given_id: int, start_ns: int | None) -> trace.Span:
+    def _begin(self, name: str, turn: str, *, fixed_id: int, start_ns: int | None) -> trace.Span:
         number = trace_id(turn)
         root = span_id(turn, "root")
         context = Context()
-        if given_id != root:
+        if fixed_id != root:
             parent = SpanContext(number, root, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
             context = trace.set_span_in_context(NonRecordingSpan(parent), context)
-        token = _IDS.set((number, given_id))
+        token = _IDS.set((number, fixed_id))
         try:
             return self._tracer.start_span(name, context, SpanKind.INTERNAL, start_time=start_ns)
         finally:
@@ -118,36 +118,36 @@ class OtlpTraces(Traces):
 
 
 class _Open:
-    """A span until the block ends; an error passes through and is told by its code."""
+    """A span until the block ends; an error is recorded by its code and re-raised."""
 
-    def __init__(self, begun: trace.Span, told: Span, turn: str) -> None:
+    def __init__(self, begun: trace.Span, collected: Span, turn: str) -> None:
         self._begun = begun
-        self._told = told
+        self._collected = collected
         self._logs = named_in_logs(turn)
 
     def __enter__(self) -> Span:
         self._logs.__enter__()
-        return self._told
+        return self._collected
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace_back: TracebackType | None
     ) -> None:
         self._logs.__exit__(kind, error, trace_back)
         if error is not None:
-            self._told.fail(_code_of(error))
-        _end(self._begun, self._told)
+            self._collected.fail(_code_of(error))
+        _end(self._begun, self._collected)
 
 
 def _code_of(error: BaseException) -> str:
-    """Of our own errors and of Temporal's, which name it `type`; never a message."""
+    """Error code of our own errors (`code`) and Temporal's (`type`); never the message."""
     known = (getattr(error, name, None) for name in ("code", "type"))
     return next((code for code in known if isinstance(code, str) and code), type(error).__name__)
 
 
-def _end(begun: trace.Span, told: Span, *, end_ns: int | None = None) -> None:
+def _end(begun: trace.Span, collected: Span, *, end_ns: int | None = None) -> None:
     if begun.is_recording():
-        begun.set_attributes(clean(told.facts))
-        if told.failed:
+        begun.set_attributes(clean(collected.facts))
+        if collected.failed:
             begun.set_status(Status(StatusCode.ERROR))
     begun.end(end_ns)
 
@@ -155,8 +155,8 @@ def _end(begun: trace.Span, told: Span, *, end_ns: int | None = None) -> None:
 _IDS: ContextVar[tuple[int, int]] = ContextVar("ids", default=(0, 0))
 
 
-class _GivenIds(IdGenerator):
-    """The ids that a turn has anyway; random ones for what has none."""
+class _TurnIds(IdGenerator):
+    """Ids derived from the turn; random ids for spans without a turn."""
 
     def __init__(self) -> None:
         self._random = RandomIdGenerator()
@@ -169,7 +169,7 @@ class _GivenIds(IdGenerator):
 
 
 class _TurnSampler(Sampler):
-    """A turn is traced by all processes or by none."""
+    """Samples whole turns: a turn is traced by all processes or by no process."""
 
     def __init__(self, ratio: float) -> None:
         self._ratio = ratio
@@ -184,17 +184,17 @@ class _TurnSampler(Sampler):
         links: Sequence[trace.Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        taken = is_sampled(trace_id, self._ratio)
-        return SamplingResult(Decision.RECORD_AND_SAMPLE if taken else Decision.DROP)
+        sampled = is_sampled(trace_id, self._ratio)
+        return SamplingResult(Decision.RECORD_AND_SAMPLE if sampled else Decision.DROP)
 
     def get_description(self) -> str:
         return f"TurnSampler{{{self._ratio}}}"
 
 
 class _Sender(SpanExporter):
-    """Sends to the one collector that is named, past all proxies; in local mode only where no way leads outside.
+    """Exports to the configured collector, without proxies; in local mode only to addresses inside the network.
 
-    A collector that is away costs its spans and a line in the log a minute, never a turn.
+    If the collector is unavailable, its spans are dropped with one log line a minute; turns are not affected.
     """
 
     def __init__(self, endpoint: str, *, local_only: bool) -> None:
@@ -209,21 +209,21 @@ class _Sender(SpanExporter):
         session.trust_env = False
         logging.getLogger("opentelemetry").setLevel(
             logging.CRITICAL
-        )  # we say it ourselves, and not each second
+        )  # we log failures ourselves, once a minute
         self._otlp = OTLPSpanExporter(f"{endpoint}/v1/traces", timeout=EXPORT_TIMEOUT_S, session=session)
-        self._told_at = -TELL_AGAIN_S
+        self._logged_at = -LOG_AGAIN_S
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         if self._local_only and _leads_outside(self._host):
-            return self._lost(len(spans), "its address is outside")
+            return self._lost(len(spans), "its address is outside this network")
         if self._otlp.export(spans) is SpanExportResult.SUCCESS:
             return SpanExportResult.SUCCESS
-        return self._lost(len(spans), "it does not take them")
+        return self._lost(len(spans), "it does not accept them")
 
     def _lost(self, number: int, why: str) -> SpanExportResult:
         now = time.monotonic()
-        if now - self._told_at >= TELL_AGAIN_S:
-            self._told_at = now
+        if now - self._logged_at >= LOG_AGAIN_S:
+            self._logged_at = now
             log.warning("traces.not_sent", collector=self._host, spans=number, why=why)
         return SpanExportResult.FAILURE
 
@@ -235,7 +235,7 @@ class _Sender(SpanExporter):
 
 
 def _leads_outside(host: str) -> bool:
-    """Whether any address of it is one of the Internet's. A name that is not known (yet) is none."""
+    """Whether any of its addresses is public. A name that does not resolve (yet) has no address."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:

@@ -1,8 +1,8 @@
-"""What a trace of a turn is: its names, its ids, and the few facts that it may hold. Off unless a collector is named.
+"""Traces of turns: span names, ids and allowed attributes. A no-op unless the settings name a collector.
 
-The trace's id is the turn's id, so that nothing has to travel along: edge and worker know the turn, a step that is
-executed again lands in the same trace, a replay makes no spans, and who has a turn's id has its trace. A conversation
-is a workflow that never ends; a context carried in its headers would put every later turn into the first one's trace.
+The trace id is derived from the turn id, so that no context has to be propagated: edge and worker know the turn, a
+retried step joins the same trace, a replay creates no spans, and a turn id leads to its trace. A conversation
+is a workflow that never ends; a context in its headers would put every later turn into the first trace.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FACTS: Mapping[str, str] = {
     "waited_ms": "temporal.waited_ms",
     "workflow": "temporal.workflow.id",
 }
-"""Everything that a span may say. Names and ids: what people wrote has no place here, nor who they are."""
+"""All span attributes that are allowed: names and ids, never message content or identities."""
 
 NOTHING: Mapping[str, Fact | None] = {}
 
@@ -48,37 +48,37 @@ _TOOL_RUN = re.compile(r"tool-([0-9a-f]{32})-[0-9]{1,6}")
 
 
 def turn_of(invocation_id: str) -> str:
-    """The turn that a tool run belongs to; a run that no turn started stands for itself."""
-    found = _TOOL_RUN.fullmatch(invocation_id)
-    return found[1] if found else invocation_id
+    """The turn of a tool run; a run that no turn started is its own turn."""
+    match = _TOOL_RUN.fullmatch(invocation_id)
+    return match[1] if match else invocation_id
 
 
 def trace_id(turn: str) -> int:
-    """128 bits: the turn's own, or for any other name the hash of it."""
+    """128 bits: the turn id itself, or a hash of any other name."""
     if _TURN.fullmatch(turn) and (number := int(turn, 16)):
         return number
     return int.from_bytes(_digest("trace", turn)[:16])
 
 
 def span_id(turn: str, which: str) -> int:
-    """64 bits that every process finds for the same span."""
+    """64 bits, the same in every process for the same span."""
     return int.from_bytes(_digest("span", turn, which)[:8]) or 1
 
 
 def is_sampled(trace: int, ratio: float) -> bool:
-    """The same answer in every process. Of the id itself some bits are always the same, of its hash none."""
+    """The same result in every process. Hashes the id first, because some of its bits are constant."""
     number = int.from_bytes(hashlib.sha256(trace.to_bytes(16)).digest()[:8])
     return number < ratio * 2**64
 
 
 def clean(facts: Mapping[str, Fact | None]) -> dict[str, Fact]:
-    """Only facts that are known, under their names. A text that is no id or name is not told."""
+    """Attributes that are allowed, under their names. Text that is neither id nor name is redacted."""
     kept: dict[str, Fact] = {}
     for name, value in facts.items():
         if value is None or value == "":
             continue
         if isinstance(value, str) and not _SAFE.fullmatch(value):
-            value = "(not told)"
+            value = "(redacted)"
         kept[FACTS[name]] = value
     return kept
 
@@ -89,12 +89,12 @@ def _digest(*parts: str) -> bytes:
 
 @dataclass
 class Span:
-    """What is found out while a span is open."""
+    """Attributes and status that are collected while a span is open."""
 
     facts: dict[str, Fact | None] = field(default_factory=dict)
     failed: bool = False
 
-    def tell(self, **facts: Fact | None) -> None:
+    def set(self, **facts: Fact | None) -> None:
         self.facts.update(facts)
 
     def fail(self, code: str) -> None:
@@ -103,7 +103,7 @@ class Span:
 
 
 class Traces:
-    """Makes nothing. What does, is `portico.telemetry.otlp`, loaded where a collector is named."""
+    """No-op tracer; `portico.telemetry.otlp` is the real one, loaded if the settings name a collector."""
 
     on = False
 
@@ -116,21 +116,21 @@ class Traces:
         root: bool = False,
         start_ns: int | None = None,
     ) -> AbstractContextManager[Span]:
-        """A piece of a turn. `root`: what the turn began with, of which there is one."""
+        """A span of a turn. `root`: the turn's first span, of which there is one."""
         return nullcontext(Span())
 
     def record(
         self, name: str, turn: str, facts: Mapping[str, Fact | None], *, start_ns: int, end_ns: int
     ) -> None:
-        """A piece that is over; the same name and turn is the same span, however often it is recorded."""
+        """Record a finished span; the same name, turn and start always give the same span id."""
 
     def close(self) -> None:
-        """Send what waits, for a short time."""
+        """Flush pending spans, for a short time."""
 
 
 @contextmanager
 def named_in_logs(turn: str) -> Iterator[None]:
-    """Lines that are logged meanwhile name the trace."""
+    """Add the trace id to log lines of this block."""
     tokens = structlog.contextvars.bind_contextvars(trace_id=f"{trace_id(turn):032x}")
     try:
         yield

@@ -1,6 +1,6 @@
-"""What the worker counts and measures, shown to Prometheus beside the SDK's own figures by the SDK's own server.
+"""Metrics of the worker, exported to Prometheus by the SDK's own server next to the SDK's metrics.
 
-Labels are names out of settings, code and catalog: never an id, never what people wrote.
+Label values are names from settings, code and catalog: never ids, never content.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _LABEL = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 def sdk_runtime(address: str = "", *, json_lines: bool = False) -> Runtime | None:
-    """The SDK's runtime, with its metrics at an address and its log in the shape of ours; none if neither is asked.
+    """The SDK's runtime with a metrics address and JSON logs; None if neither is wanted.
 
-    Raises `Misconfigured` where nobody can listen there.
+    Raises `Misconfigured` if the address cannot be bound.
     """
     if not address and not json_lines:
         return None
@@ -43,7 +43,7 @@ def sdk_runtime(address: str = "", *, json_lines: bool = False) -> Runtime | Non
     try:
         return Runtime(telemetry=telemetry)
     except (RuntimeError, ValueError) as error:
-        raise Misconfigured(f"telemetry.metrics_address: nobody can listen on {address}") from error
+        raise Misconfigured(f"telemetry.metrics_address: {address} cannot be bound") from error
 
 
 def _prometheus(address: str) -> PrometheusConfig:
@@ -62,12 +62,12 @@ def _through_python() -> LoggingConfig:
 
 
 def label(value: str) -> str:
-    """A name as a label; anything that is none would make a series of its own."""
+    """A name as a label value; other values become `other`, so that the number of series stays bounded."""
     return value if _LABEL.fullmatch(value) else "other"
 
 
 class WorkerMetrics:
-    """The worker's own figures. Over a meter that does nothing they cost next to nothing."""
+    """Metrics of the worker. With a no-op meter they cost next to nothing."""
 
     def __init__(self, meter: MetricMeter) -> None:
         self._step = meter.create_histogram_float(
@@ -94,7 +94,7 @@ class WorkerMetrics:
         self._tokens = meter.create_counter("portico_model_tokens", "Tokens, by route and direction")
 
     def begin(self, channels: Iterable[str]) -> None:
-        """What is alerted about is there from the start: an increase from nothing is none."""
+        """Create the series that alerts use: `increase()` needs a first sample."""
         for channel in channels:
             for outcome in ("sent", "refused", "held"):
                 self._deliveries.add(0, {"channel": label(channel), "outcome": outcome})

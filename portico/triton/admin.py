@@ -1,4 +1,4 @@
-"""Loads and unloads models in a running Triton, with the key that its restricted doors ask for."""
+"""Model control of a running Triton: load, unload, states; sends the key of its restricted protocols."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from portico.triton.client import OPTIONS, PART
 
 HEADER = "triton-grpc-protocol-portico-admin"
 LOAD_S = 120.0
-"""A language model takes long to read; a sentence encoder a second."""
+"""Loading a language model takes minutes, a sentence encoder a second."""
 
 
 @dataclass(frozen=True)
 class ModelWork:
-    """What a model has done since it was loaded. `queue_ns` is the sum over requests, `busy_ns` over runs."""
+    """Work of a model since it was loaded. `queue_ns` is summed over requests, `busy_ns` over runs."""
 
     requests: int
     queue_ns: int
@@ -27,17 +27,17 @@ class ModelWork:
 
 
 class TritonAdmin:
-    """One for each process and event loop. Every call waits until Triton has done it."""
+    """One for each process and event loop. Calls return when Triton has finished."""
 
     def __init__(self, address: str, key: str) -> None:
         self._client = InferenceServerClient(address, channel_args=OPTIONS)
         self._headers = {HEADER: key}
 
     async def load(self, name: str, *, timeout_s: float = LOAD_S) -> None:
-        """Load a model, or take over what changed of a loaded one.
+        """Load a model, or reload a changed one.
 
-        The version before answers until the new one can. Raises `Misconfigured` with Triton's reason when
-        the model cannot be loaded: what was served before is still served then.
+        The old version serves until the new one is ready. Raises `Misconfigured` with Triton's reason if
+        the model cannot be loaded; the old version then keeps serving.
         """
         try:
             await self._client.load_model(name, headers=self._headers, client_timeout=timeout_s)
@@ -51,14 +51,14 @@ class TritonAdmin:
             raise _translated(name, error) from error
 
     async def ready(self, name: str) -> bool:
-        """Whether a version of the model is loaded and answers."""
+        """Whether a version of the model is loaded and ready."""
         try:
             return bool(await self._client.is_model_ready(name, client_timeout=2.0))
         except InferenceServerException:
             return False
 
     async def alive(self) -> bool:
-        """Whether there is a Triton at all."""
+        """Whether Triton is running."""
         try:
             return bool(await self._client.is_server_live(client_timeout=2.0))
         except InferenceServerException:
@@ -69,7 +69,7 @@ class TritonAdmin:
         return [name for name, state in (await self.states()).items() if state == "READY"]
 
     async def states(self) -> dict[str, str]:
-        """READY, LOADING, UNLOADING or UNAVAILABLE, of each model that there is a folder of."""
+        """READY, LOADING, UNLOADING or UNAVAILABLE for each model in the repository."""
         try:
             index: dict[str, Any] = await self._client.get_model_repository_index(
                 headers=self._headers, client_timeout=10.0, as_json=True
@@ -80,12 +80,12 @@ class TritonAdmin:
 
     async def work(self, name: str) -> ModelWork:
         try:
-            told: dict[str, Any] = await self._client.get_inference_statistics(
+            response: dict[str, Any] = await self._client.get_inference_statistics(
                 name, client_timeout=2.0, as_json=True
             )
         except InferenceServerException as error:
             raise _translated(name, error) from error
-        versions = told.get("model_stats", [])
+        versions = response.get("model_stats", [])
         requests = [version.get("inference_stats", {}) for version in versions]
         runs = [batch for version in versions for batch in version.get("batch_stats", [])]
         return ModelWork(
@@ -95,12 +95,12 @@ class TritonAdmin:
         )
 
     async def instances(self, name: str) -> int:
-        """How many instances of the model there are."""
+        """Number of instances of the model."""
         config = await self._config(name)
         return sum(int(group.get("count", 1)) for group in config.get("instance_group", [])) or 1
 
     async def set_instances(self, name: str, count: int) -> None:
-        """Until the model is loaded anew. Triton answers meanwhile; what else it was told of the model stays."""
+        """Lasts until the model is reloaded. Triton keeps serving meanwhile; the rest of the configuration stays."""
         config = await self._config(name)
         config["instance_group"] = [{"kind": "KIND_CPU", "count": count}]
         try:
@@ -112,10 +112,12 @@ class TritonAdmin:
 
     async def _config(self, name: str) -> dict[str, Any]:
         try:
-            told: dict[str, Any] = await self._client.get_model_config(name, client_timeout=2.0, as_json=True)
+            response: dict[str, Any] = await self._client.get_model_config(
+                name, client_timeout=2.0, as_json=True
+            )
         except InferenceServerException as error:
             raise _translated(name, error) from error
-        config: dict[str, Any] = told["config"]
+        config: dict[str, Any] = response["config"]
         return config
 
     async def close(self) -> None:
@@ -123,8 +125,8 @@ class TritonAdmin:
 
 
 def _translated(name: str, error: InferenceServerException) -> Misconfigured | Unavailable:
-    """Triton gives one status for a model that fails and for a wrong request; away is another."""
+    """Triton has one status for failing models and invalid requests, and others for being unavailable."""
     if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"):
         return Unavailable(PART, str(error.status()))
-    reason = " ".join(str(error.message()).split()).partition(" At: ")[0][:400]  # without the lines of code
-    return Misconfigured(f"Triton did not take {name}: {reason}")
+    reason = " ".join(str(error.message()).split()).partition(" At: ")[0][:400]  # without the traceback
+    return Misconfigured(f"Triton could not load {name}: {reason}")

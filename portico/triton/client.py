@@ -1,6 +1,6 @@
-"""Asks Triton what a text means: embedding and intent from one call, over one gRPC channel that is kept.
+"""Triton inference client: embedding and intent in one call, over one persistent gRPC channel.
 
-Calls between our parts ignore the proxy variables of the environment.
+Calls between our parts ignore proxy variables.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ PART = "triton"
 MAX_BATCH = 64  # `max_batch_size` of the models
 OPTIONS = [
     ("grpc.enable_http_proxy", 0),
-    # A Triton that was restarted is found again at once: gRPC's own waiting grows to two minutes.
+    # Reconnect at once after a restart of Triton: gRPC's own backoff grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # Only while a call is open: a server counts pings on an idle connection as abuse.
+    # Only during calls: servers count pings on idle connections as abuse.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 ]
@@ -36,7 +36,7 @@ OUTPUTS = ("EMBEDDING", "INTENT", "SCORE", "HEAD_VERSION")
 
 @dataclass(frozen=True)
 class UnderstandResult:
-    """`embedding` is float32 [384] of length 1; `score` the probability of `intent` under the head named."""
+    """`embedding` is float32 [384] of length 1; `score` the probability of `intent` under that head."""
 
     intent: str
     score: float
@@ -47,7 +47,7 @@ class UnderstandResult:
 class UnderstandClient:
     """One for each process and event loop.
 
-    Raises `Unavailable` when Triton is away, `BadInput` for a bad text.
+    Raises `Unavailable` if Triton is unavailable, `BadInput` for invalid text.
     """
 
     def __init__(self, address: str, *, timeout_s: float = 2.0) -> None:
@@ -56,7 +56,7 @@ class UnderstandClient:
         self._client: InferenceServerClient | None = None
 
     async def understand(self, texts: Sequence[str]) -> list[UnderstandResult]:
-        """What each text means, in order. One call for up to 64 texts."""
+        """Intent and embedding of each text, in order. One call for up to 64 texts."""
         results: list[UnderstandResult] = []
         for start in range(0, len(texts), MAX_BATCH):
             answer = await self._infer("understand", texts[start : start + MAX_BATCH], OUTPUTS)
@@ -68,7 +68,7 @@ class UnderstandClient:
         return results
 
     async def embed(self, texts: Sequence[str], *, model: str = "text_encoder") -> list[Embedding]:
-        """The embeddings alone, from the encoder that documents and memory use."""
+        """float32 [384] for each text, from the encoder alone."""
         embeddings: list[Embedding] = []
         for start in range(0, len(texts), MAX_BATCH):
             answer = await self._infer(model, texts[start : start + MAX_BATCH], ("EMBEDDING",))
@@ -77,17 +77,17 @@ class UnderstandClient:
 
     async def guesses(self, texts: Sequence[str], *, model: str) -> list[list[tuple[str, float]]]:
         """Intent and score of each text by each head of a model under evaluation; `understand` has one."""
-        found: list[list[tuple[str, float]]] = []
+        results: list[list[tuple[str, float]]] = []
         for start in range(0, len(texts), MAX_BATCH):
             answer = await self._infer(model, texts[start : start + MAX_BATCH], ("INTENT", "SCORE"))
             for intents, scores in zip(_column(answer, "INTENT"), _column(answer, "SCORE"), strict=True):
-                found.append(
+                results.append(
                     [(name.decode(), float(score)) for name, score in zip(intents, scores, strict=True)]
                 )
-        return found
+        return results
 
     async def ready(self) -> bool:
-        """Whether `understand` is loaded and answers."""
+        """Whether `understand` is loaded and ready."""
         try:
             ready = await self._connected().is_model_ready("understand", client_timeout=self._timeout_s)
         except InferenceServerException:
@@ -120,18 +120,18 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise BadInput("the text holds characters that are no Unicode text") from None
+        raise BadInput("the text holds invalid Unicode") from None
 
 
 def _column(answer: InferResult, name: str) -> np.ndarray[Any, Any]:
     column: np.ndarray[Any, Any] | None = answer.as_numpy(name)
-    if column is None:  # Triton's Python backend does that silently with numpy 2 in its environment
-        raise Unavailable(PART, f"it sent no {name}")
+    if column is None:  # Triton's Python backend returns empty outputs with numpy 2 in its environment
+        raise Unavailable(PART, f"no {name} in its response")
     return column
 
 
 def _translated(error: InferenceServerException) -> BadInput | Unavailable:
-    """Only a refused argument is the text's fault; a model that fails, loads or restarts is waited for."""
+    """Only an invalid argument is the text's fault; failing, loading or restarting models are retried."""
     if error.status() == "StatusCode.INVALID_ARGUMENT":
         return BadInput("the models cannot read this text")
-    return Unavailable(PART, str(error.status() or "no answer"))
+    return Unavailable(PART, str(error.status() or "no response"))

@@ -1,4 +1,4 @@
-"""The encoder for the edge, which seldom needs it: what it takes (numpy, Triton's client) is loaded at first use."""
+"""The encoder for the edge, which rarely needs it: numpy and Triton's client are imported at first use."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from portico.triton.client import UnderstandClient
 
 TIMEOUT_S = 30.0
-"""Of 64 long texts on a busy machine; a program waits longer than a chat's turn."""
+"""For 64 long texts on a busy machine; API clients wait longer than a chat turn."""
 
 
 class Encoder:
-    """One for a process and event loop."""
+    """One for each process and event loop."""
 
     def __init__(self, address: str) -> None:
         self._address = address
         self._client: UnderstandClient | None = None
 
     async def embed(self, texts: Sequence[str]) -> list[Any]:
-        """float32 [384] for each text, in order. Raises `Unavailable` while Triton is away, `BadInput`."""
+        """float32 [384] for each text, in order. Raises `Unavailable`, `BadInput`."""
         if self._client is None:
             module = await asyncio.to_thread(importlib.import_module, "portico.triton.client")
             self._client = self._client or module.UnderstandClient(self._address, timeout_s=TIMEOUT_S)

@@ -1,8 +1,8 @@
-"""Remembers what texts mean, so that an equal text costs Triton nothing; equal texts at once ask it once.
+"""Cache of `understand` results; concurrent requests for the same text share one call.
 
-Only answers of the head that the built models name are kept and given: `train-intents` and `rollback` write that name
-before Triton loads the head, so an answer of another head is never taken for one of this. Kept in memory only, by
-hash, bounded in number and bytes.
+Only results of the head that the built models name are cached and served: `train-intents` and `rollback` write that
+name before Triton loads the head, so that a result of another head is never served. In memory only, keyed by hash,
+bounded in entries and bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ENTRIES = 4_096
 MAX_BYTES = 8 * 1024 * 1024
-ENTRY_BYTES = 400  # of an entry beside its embedding: key, objects, names
+ENTRY_BYTES = 400  # per entry without its embedding: key, objects, names
 
 Key = tuple[str, bytes]
 
@@ -35,7 +35,7 @@ class Understands(Protocol):
 
 @dataclass
 class CacheCounts:
-    """Since the start of the process; `entries` and `size_bytes` are of now. `joined` waited for an equal text."""
+    """Counts since process start; `entries` and `size_bytes` are current. `joined`: shared another request's call."""
 
     hits: int = 0
     joined: int = 0
@@ -45,12 +45,12 @@ class CacheCounts:
 
     @property
     def hit_rate(self) -> float:
-        asked = self.hits + self.joined + self.misses
-        return (self.hits + self.joined) / asked if asked else 0.0
+        total = self.hits + self.joined + self.misses
+        return (self.hits + self.joined) / total if total else 0.0
 
 
 class ServedHead:
-    """The version of the head that the built models name; nothing where none is built here."""
+    """Version of the head that the built models name; empty if no model is built."""
 
     def __init__(self, actions: Path) -> None:
         self._path = actions
@@ -70,7 +70,7 @@ class ServedHead:
 
 
 class UnderstandCache:
-    """`understand` of a client with a memory. One for each process and event loop."""
+    """Caching wrapper around a client's `understand`. One for each process and event loop."""
 
     def __init__(
         self, client: Understands, head: ServedHead, *, entries: int = ENTRIES, max_bytes: int = MAX_BYTES
@@ -78,18 +78,18 @@ class UnderstandCache:
         self._client = client
         self._head = head
         self._entries, self._max_bytes = entries, max_bytes
-        self._kept: OrderedDict[Key, UnderstandResult] = OrderedDict()
-        self._asked: dict[Key, asyncio.Task[UnderstandResult]] = {}
+        self._cached: OrderedDict[Key, UnderstandResult] = OrderedDict()
+        self._pending: dict[Key, asyncio.Task[UnderstandResult]] = {}
         self.counts = CacheCounts()
 
     async def understand(self, texts: Sequence[str]) -> list[UnderstandResult]:
-        """What each text means, in order. Raises what the client raises."""
+        """Results in order. Raises the client's errors."""
         if len(texts) == 1:
             return [await self._one(texts[0])]
         return list(await asyncio.gather(*(self._one(text) for text in texts)))
 
     async def close(self) -> None:
-        """Close the client, where it has something to close."""
+        """Close the client if it can be closed."""
         close = getattr(self._client, "close", None)
         if close is not None:
             await close()
@@ -97,20 +97,20 @@ class UnderstandCache:
     async def _one(self, text: str) -> UnderstandResult:
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         key = (self._head.version(), digest)
-        known = self._kept.get(key)
+        known = self._cached.get(key)
         if known is not None:
-            self._kept.move_to_end(key)
+            self._cached.move_to_end(key)
             self.counts.hits += 1
             return known
-        task = self._asked.get(key)
+        task = self._pending.get(key)
         if task is None:
             self.counts.misses += 1
             task = asyncio.create_task(self._ask(key, text))
-            self._asked[key] = task
-            task.add_done_callback(lambda done: self._asked.pop(key, None))
+            self._pending[key] = task
+            task.add_done_callback(lambda done: self._pending.pop(key, None))
         else:
             self.counts.joined += 1
-        # Who asked first may be stopped while others wait for the same answer.
+        # The first requester may be cancelled while others wait for the same result.
         return await asyncio.shield(task)
 
     async def _ask(self, key: Key, text: str) -> UnderstandResult:
@@ -120,12 +120,12 @@ class UnderstandCache:
         return result
 
     def _keep(self, key: Key, result: UnderstandResult) -> None:
-        self._kept[key] = result
+        self._cached[key] = result
         self.counts.size_bytes += _size(result)
-        while len(self._kept) > self._entries or self.counts.size_bytes > self._max_bytes:
-            _, oldest = self._kept.popitem(last=False)
+        while len(self._cached) > self._entries or self.counts.size_bytes > self._max_bytes:
+            _, oldest = self._cached.popitem(last=False)
             self.counts.size_bytes -= _size(oldest)
-        self.counts.entries = len(self._kept)
+        self.counts.entries = len(self._cached)
 
 
 def _size(result: UnderstandResult) -> int:
@@ -133,14 +133,14 @@ def _size(result: UnderstandResult) -> int:
 
 
 def write_counts(counts: CacheCounts, path: Path) -> None:
-    """For the process that answers `/metrics`."""
+    """For the process that serves `/metrics`."""
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(asdict(counts)))
     fresh.replace(path)
 
 
 def read_counts(path: Path) -> CacheCounts | None:
-    """What another process wrote last; nothing where none did."""
+    """Counts as last written by another process; None if there are no counts."""
     try:
         return CacheCounts(**orjson.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):

@@ -116,7 +116,7 @@ async def test_a_version_that_cannot_be_loaded_leaves_the_one_before_serving(ser
     done = served.run("models", "rollback")
 
     assert done.returncode == 1
-    assert "Triton did not take understand" in done.stderr
+    assert "Triton could not load understand" in done.stderr
     assert f"version {content['version']} is still served" in done.stderr
     assert await ask(served, "hello") == before
     assert json.loads(manifest.read_text())["version"] == content["version"]

@@ -110,7 +110,7 @@ def test_about_the_asked_share_of_turns_is_sampled(ratio: float) -> None:
 
 def test_facts_that_are_no_ids_or_names_are_not_told() -> None:
     told = clean({"tool": "what my neighbor said", "route": "main", "attempt": 2, "channel": None})
-    assert told == {"portico.tool": "(not told)", "portico.route": "main", "temporal.attempt": 2}
+    assert told == {"portico.tool": "(redacted)", "portico.route": "main", "temporal.attempt": 2}
     with pytest.raises(KeyError):
         clean({"text": "hello"})
 
