@@ -12,10 +12,9 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from portico.contracts import names
 from portico.logs import logger
 
-QUEUES = ("portico",)
-SPLIT_QUEUES = ("portico", "portico-inference", "portico-tools", "portico-delivery")
 KINDS = {
     "workflow": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     "activity": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
@@ -38,7 +37,7 @@ class Backlog:
 
 async def backlogs(temporal: Client, *, split: bool) -> tuple[Backlog, ...]:
     """Of all queues, about (the server counts as it goes). Nothing while Temporal does not answer."""
-    wanted = [(queue, kind) for queue in (SPLIT_QUEUES if split else QUEUES) for kind in KINDS]
+    wanted = [(queue, kind) for queue in (names.QUEUES if split else names.QUEUES[:1]) for kind in KINDS]
     try:
         async with asyncio.timeout(TIMEOUT.total_seconds() + 1):
             return tuple(await asyncio.gather(*(_backlog(temporal, *one) for one in wanted)))

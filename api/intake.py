@@ -18,7 +18,9 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
+from portico.contracts import names
 from portico.contracts.messages import BlobRef, ConversationRef, Envelope, InboundEvent
+from portico.contracts.steps import ConversationStart
 from portico.crypto.keyring import Keyring
 from portico.errors import Misconfigured, Unavailable
 from portico.ids import conversation_id
@@ -27,8 +29,6 @@ from portico.telemetry.traces import Traces
 
 log = logger("edge")
 
-WORKFLOW = "Conversation"
-TASK_QUEUE = "portico"
 RPC_TIMEOUT = timedelta(seconds=8)
 KNOWN_FOR_S = 10.0
 """How long this process knows the turn of an event that it has stored; by then the inbox does."""
@@ -126,14 +126,11 @@ class Intake:
             # The call's own limit does not count while a client that was never connected connects.
             async with asyncio.timeout(RPC_TIMEOUT.total_seconds() + 1):
                 await self._temporal.start_workflow(
-                    WORKFLOW,
-                    {
-                        "conversation": conversation.model_dump(mode="json"),
-                        "split_queues": self._split_queues,
-                    },
+                    names.CONVERSATION,
+                    ConversationStart(conversation=conversation, split_queues=self._split_queues),
                     id=conversation.id,
-                    task_queue=TASK_QUEUE,
-                    start_signal="receive",
+                    task_queue=names.TASK_QUEUE,
+                    start_signal=names.RECEIVE,
                     start_signal_args=[envelope],
                     search_attributes=TypedSearchAttributes(
                         [
@@ -158,7 +155,7 @@ class Intake:
         the letters themselves are what counts."""
         try:
             async with asyncio.timeout(RPC_TIMEOUT.total_seconds()):
-                await self._temporal.get_workflow_handle(workflow_id).signal("settled")
+                await self._temporal.get_workflow_handle(workflow_id).signal(names.SETTLED)
         except (RPCError, RuntimeError, TimeoutError) as error:
             log.info("intake.not_settled", conversation=workflow_id, cause=type(error).__name__)
 

@@ -8,6 +8,7 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    from portico.contracts import names
     from portico.contracts.messages import Actor, Choice, ChoicesPart, Message, Part, Reply, TextPart
     from portico.contracts.tool_steps import ApprovalAnswer, ToolWaiting
     from workflows import decide, replies
@@ -114,7 +115,7 @@ class Approvals:
         answer = ApprovalAnswer(approved=word.approved, by=actor, decision_id=decision_id)
         run = workflow.get_external_workflow_handle(invocation_id)
         try:
-            await run.signal("approval_given", answer)
+            await run.signal(names.APPROVAL_GIVEN, answer)
         except FailureError as error:
             if is_cancelled_exception(error):
                 raise

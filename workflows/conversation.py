@@ -15,6 +15,7 @@ from typing import Any
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from portico.contracts import names
     from portico.contracts.messages import Envelope
     from portico.contracts.steps import ToolOutcome
     from portico.contracts.tool_steps import ToolWaiting
@@ -27,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.turn import Turns
 
 
-@workflow.defn(name="Conversation")
+@workflow.defn(name=names.CONVERSATION)
 class Conversation:
     """Entity workflow of one (channel, account, chat)."""
 
@@ -71,12 +72,12 @@ class Conversation:
             initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
         )
 
-    @workflow.signal
+    @workflow.signal(name=names.RECEIVE)
     def receive(self, envelope: Any) -> None:
         """An event of the platform, stored the moment that this signal is: an `Envelope`, of any release."""
         self._inbox.append(read_envelope(envelope))
 
-    @workflow.signal
+    @workflow.signal(name=names.TOOL_FINISHED)
     def tool_finished(self, outcome: ToolOutcome) -> None:
         """A tool run reports its end. A second report of the same run is nothing new."""
         if outcome.invocation_id in self._open.tools and not any(
@@ -84,23 +85,23 @@ class Conversation:
         ):
             self._outcomes.append(outcome)
 
-    @workflow.signal
+    @workflow.signal(name=names.TOOL_WAITS)
     def tool_waits(self, waiting: ToolWaiting) -> None:
         """A tool run waits for a person's yes."""
         if waiting.invocation_id in self._open.tools:
             self._asks.append(waiting)
 
-    @workflow.signal
+    @workflow.signal(name=names.SETTLED)
     def settled(self) -> None:
         """No dead letter of this conversation is open any more."""
         self._desk.calm()
 
-    @workflow.signal
+    @workflow.signal(name=names.RENEW)
     def renew(self) -> None:
         """Continue as new at the next pause, with everything that is open."""
         self._renew = True
 
-    @workflow.query
+    @workflow.query(name=names.TURNS)
     def turns(self) -> int:
         """How many turns this conversation has had, over all its runs."""
         return self._open.turns

@@ -6,10 +6,6 @@ from datetime import timedelta
 
 from temporalio.common import RetryPolicy
 
-INFERENCE_QUEUE = "portico-inference"
-TOOLS_QUEUE = "portico-tools"
-DELIVERY_QUEUE = "portico-delivery"
-
 LOCAL_SCHEDULE_TO_CLOSE = timedelta(seconds=3)
 """A retrying local activity delays timers and signals of its workflow; three seconds is what people forgive."""
 

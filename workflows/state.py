@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from portico.contracts.messages import Actor, Contract, ConversationRef, Envelope, Message
-from portico.contracts.steps import ToolOutcome
+from portico.contracts.messages import Actor, Contract, Envelope, Message
+from portico.contracts.steps import ConversationStart, ToolOutcome
 from portico.contracts.tool_steps import ToolRound, ToolWaiting
 from portico.ids import dedup_digest
 
@@ -98,11 +98,12 @@ class SettledApproval(Contract):
     how: str
 
 
-class ConversationState(Contract):
-    """What continue-as-new takes along. `arrivals` are signals that no lane has looked at yet."""
+class ConversationState(ConversationStart):
+    """Input of every run: what the edge starts with, and what continue-as-new carries over.
 
-    conversation: ConversationRef
-    split_queues: bool = False
+    `arrivals` are signals that no lane has handled yet.
+    """
+
     arrivals: tuple[Envelope, ...] = ()
     queue: tuple[QueuedTurn, ...] = ()
     tools: tuple[OpenTool, ...] = ()

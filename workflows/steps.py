@@ -31,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.remember import RememberSteps
     from activities.retrieve import RetrieveSteps
     from activities.understand import UnderstandSteps
+    from portico.contracts import names
     from portico.contracts.messages import Actor, Attachment, ConversationRef, Decision, Envelope, Message
     from portico.contracts.steps import (
         Collected,
@@ -58,7 +59,6 @@ with workflow.unsafe.imports_passed_through():
     )
     from portico.contracts.tool_steps import (
         ApprovalQuestion,
-        ApprovalVerdict,
         LookUpAnswer,
         LookUpQuestion,
         OfferAnswer,
@@ -66,7 +66,10 @@ with workflow.unsafe.imports_passed_through():
     )
     from workflows import options
 
-Answer = TypeVar("Answer")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+Activity = Callable[[Any, Input], Awaitable[Output]]
+"""A method of a class of activities: the worker binds it, workflow code names it."""
 
 
 class GivenUp(Exception):
@@ -92,21 +95,21 @@ class Patience:
 
 
 async def step(
-    activity: Callable[..., Awaitable[Any]], given: Any, *, summary: str, patience: Patience | None = None
-) -> Any:
-    """Run a step as a local activity; where its part is away, wait for it as a regular one. Raises `GivenUp`."""
+    activity: Activity[Input, Output], inputs: Input, *, summary: str, patience: Patience | None = None
+) -> Output:
+    """Run a step as a local activity; if its part is unavailable, retry as a regular one. Raises `GivenUp`."""
     try:
         # No summary here: the history UI shows none for local activities, and each is one more payload to encrypt.
         return await workflow.execute_local_activity_method(
             activity,
-            given,
+            inputs,
             schedule_to_close_timeout=options.LOCAL_SCHEDULE_TO_CLOSE,
             retry_policy=options.LOCAL_ATTEMPTS,
         )
     except FailureError as error:
         if is_cancelled_exception(error) or is_final(error):
             raise
-    return await _patiently(activity, given, summary=summary, patience=patience)
+    return await _patiently(activity, inputs, summary=summary, patience=patience)
 
 
 def is_final(error: FailureError) -> bool:
@@ -123,11 +126,11 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 async def _patiently(
-    activity: Callable[..., Awaitable[Any]], given: Any, *, summary: str, patience: Patience | None
-) -> Any:
+    activity: Activity[Input, Output], inputs: Input, *, summary: str, patience: Patience | None
+) -> Output:
     waiting = workflow.start_activity_method(
         activity,
-        given,
+        inputs,
         start_to_close_timeout=options.STEP_START_TO_CLOSE,
         retry_policy=options.PATIENT,
         summary=f"{summary} (waiting)",
@@ -148,50 +151,38 @@ class Steps:
         self._split = split_queues
 
     async def normalize(self, turn_id: str, envelope: Envelope) -> Normalized:
-        given = NormalizeInput(conversation=self.conversation, turn_id=turn_id, envelope=envelope)
-        answer: Normalized = await step(NormalizeSteps.normalize, given, summary=_summary(turn_id, "arrived"))
-        return answer
+        inputs = NormalizeInput(conversation=self.conversation, turn_id=turn_id, envelope=envelope)
+        return await step(NormalizeSteps.normalize, inputs, summary=_summary(turn_id, "arrived"))
 
     async def authorize_inbound(self, turn_id: str, message: Message) -> InboundAnswer:
-        given = InboundQuestion(conversation=self.conversation, message=message, decision_id=new_id())
-        answer: InboundAnswer = await step(
-            AuthorizeSteps.authorize_inbound, given, summary=_summary(turn_id, "may it pass?")
-        )
-        return answer
+        inputs = InboundQuestion(conversation=self.conversation, message=message, decision_id=new_id())
+        return await step(AuthorizeSteps.authorize_inbound, inputs, summary=_summary(turn_id, "may it pass?"))
 
     async def offer_pairing(self, turn_id: str, message: Message) -> PairingAnswer:
-        given = PairingInput(conversation=self.conversation, message=message)
-        answer: PairingAnswer = await step(
-            PairingSteps.offer_pairing, given, summary=_summary(turn_id, "pairing code")
-        )
-        return answer
+        inputs = PairingInput(conversation=self.conversation, message=message)
+        return await step(PairingSteps.offer_pairing, inputs, summary=_summary(turn_id, "pairing code"))
 
     async def redeem_pairing(self, turn_id: str, message: Message) -> PairingAnswer:
-        given = PairingInput(conversation=self.conversation, message=message)
-        answer: PairingAnswer = await step(
-            PairingSteps.redeem_pairing, given, summary=_summary(turn_id, "pairing link")
-        )
-        return answer
+        inputs = PairingInput(conversation=self.conversation, message=message)
+        return await step(PairingSteps.redeem_pairing, inputs, summary=_summary(turn_id, "pairing link"))
 
     async def understand(self, turn_id: str, message: Message, *, patience: Patience) -> Understood:
-        given = UnderstandInput(turn_id=turn_id, text=message.text, locale=message.locale)
-        answer: Understood = await step(
+        inputs = UnderstandInput(turn_id=turn_id, text=message.text, locale=message.locale)
+        return await step(
             UnderstandSteps.understand,
-            given,
+            inputs,
             summary=_summary(turn_id, "what is meant?"),
             patience=patience,
         )
-        return answer
 
     async def retrieve(self, turn_id: str, *, patience: Patience) -> Retrieved:
-        given = RetrieveInput(conversation=self.conversation)
-        answer: Retrieved = await step(
+        inputs = RetrieveInput(conversation=self.conversation)
+        return await step(
             RetrieveSteps.retrieve,
-            given,
+            inputs,
             summary=_summary(turn_id, "what was said before"),
             patience=patience,
         )
-        return answer
 
     async def authorize_model(
         self,
@@ -203,7 +194,7 @@ class Steps:
         pinned: str = "",
         intent: str = "",
     ) -> ModelAnswer:
-        given = ModelQuestion(
+        inputs = ModelQuestion(
             conversation=self.conversation,
             actor=actor,
             decision_id=new_id(),
@@ -211,70 +202,67 @@ class Steps:
             pinned=pinned,
             intent=intent,
         )
-        answer: ModelAnswer = await step(
+        return await step(
             AuthorizeSteps.authorize_model,
-            given,
+            inputs,
             summary=_summary(turn_id, "which model may answer?"),
             patience=patience,
         )
-        return answer
 
     async def offer_tools(
         self, turn_id: str, actor: Actor, *, group: bool, patience: Patience
     ) -> OfferAnswer:
-        given = OfferQuestion(conversation=self.conversation, actor=actor, decision_id=new_id(), group=group)
-        answer: OfferAnswer = await step(
+        inputs = OfferQuestion(conversation=self.conversation, actor=actor, decision_id=new_id(), group=group)
+        return await step(
             OfferSteps.offer_tools,
-            given,
+            inputs,
             summary=_summary(turn_id, "which tools may be used?"),
             patience=patience,
         )
-        return answer
 
-    async def look_up_tool(self, turn_id: str, given: LookUpQuestion, *, patience: Patience) -> LookUpAnswer:
-        answer: LookUpAnswer = await step(
+    async def look_up_tool(self, turn_id: str, inputs: LookUpQuestion, *, patience: Patience) -> LookUpAnswer:
+        return await step(
             OfferSteps.look_up_tool,
-            given,
+            inputs,
             summary=_summary(turn_id, "which tool is meant?"),
             patience=patience,
         )
-        return answer
 
     async def authorize_approval(
         self, turn_id: str, actor: Actor, *, group: bool, invocation_id: str
     ) -> Decision:
-        given = ApprovalQuestion(
+        inputs = ApprovalQuestion(
             conversation=self.conversation,
             actor=actor,
             invocation_id=invocation_id,
             decision_id=new_id(),
             group=group,
         )
-        answer: ApprovalVerdict = await step(
-            OfferSteps.authorize_approval, given, summary=_summary(turn_id, "may they say yes?")
+        verdict = await step(
+            OfferSteps.authorize_approval, inputs, summary=_summary(turn_id, "may they say yes?")
         )
-        return answer.decision
+        return verdict.decision
 
     def generate(
-        self, given: GenerateInput, *, others_remain: bool = False
+        self, inputs: GenerateInput, *, others_remain: bool = False
     ) -> workflow.ActivityHandle[Generated]:
         """Started, not awaited: `/stop` cancels the handle. Where other routes remain it is tried briefly only."""
         return workflow.start_activity_method(
             GenerateSteps.generate,
-            given,
-            task_queue=options.queue(options.INFERENCE_QUEUE, split=self._split),
+            inputs,
+            task_queue=options.queue(names.INFERENCE_QUEUE, split=self._split),
             start_to_close_timeout=options.GENERATE_START_TO_CLOSE,
             heartbeat_timeout=options.GENERATE_HEARTBEAT,
             retry_policy=options.GENERATE_BRIEFLY if others_remain else options.GENERATE_ATTEMPTS,
             cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
-            summary=_summary(given.turn_id, f"{given.route.name} writes"),
+            summary=_summary(inputs.turn_id, f"{inputs.route.name} writes"),
         )
 
     async def collect(self, turn_id: str, attachments: tuple[Attachment, ...]) -> Collected:
         return await workflow.execute_activity_method(
             CollectSteps.collect,
             CollectInput(conversation=self.conversation, attachments=attachments),
-            task_queue=options.queue(options.DELIVERY_QUEUE, split=self._split),
+            task_queue=options.queue(names.DELIVERY_QUEUE, split=self._split),
             start_to_close_timeout=options.COLLECT_START_TO_CLOSE,
             heartbeat_timeout=options.GENERATE_HEARTBEAT,
             retry_policy=options.COLLECT_ATTEMPTS,
@@ -282,33 +270,34 @@ class Steps:
         )
 
     async def authorize_egress(self, turn_id: str, question: EgressQuestion) -> EgressAnswer:
-        answer: EgressAnswer = await step(
+        return await step(
             AuthorizeSteps.authorize_egress, question, summary=_summary(turn_id, "may it leave?")
         )
-        return answer
 
-    async def deliver(self, given: DeliverInput) -> Delivered:
+    async def deliver(self, inputs: DeliverInput) -> Delivered:
         """Until the platform has it, has refused it, or nobody can say. A used-up rate is waited for by a timer."""
         while True:
             delivered = await workflow.execute_activity_method(
                 DeliverSteps.deliver,
-                given,
-                task_queue=options.queue(options.DELIVERY_QUEUE, split=self._split),
+                inputs,
+                task_queue=options.queue(names.DELIVERY_QUEUE, split=self._split),
                 start_to_close_timeout=options.DELIVER_START_TO_CLOSE,
                 heartbeat_timeout=options.DELIVER_HEARTBEAT,
                 retry_policy=options.DELIVERY_PATIENCE,
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                summary=_summary(given.turn_id, f"deliver the {given.kind}"),
+                summary=_summary(inputs.turn_id, f"deliver the {inputs.kind}"),
             )
             if delivered.outcome != "wait":
                 return delivered
             await workflow.sleep(delivered.wait_s)
 
-    async def remember(self, given: RememberInput) -> None:
-        await step(RememberSteps.remember, given, summary=_summary(given.turn_id, "remember"))
+    async def remember(self, inputs: RememberInput) -> None:
+        await step(RememberSteps.remember, inputs, summary=_summary(inputs.turn_id, "remember"))
 
-    async def record_dead_letter(self, given: DeadLetterInput) -> None:
-        await step(DeadLetterSteps.record_dead_letter, given, summary=_summary(given.turn_id, "dead letter"))
+    async def record_dead_letter(self, inputs: DeadLetterInput) -> None:
+        await step(
+            DeadLetterSteps.record_dead_letter, inputs, summary=_summary(inputs.turn_id, "dead letter")
+        )
 
 
 def new_id() -> str:

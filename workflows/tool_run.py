@@ -12,6 +12,7 @@ from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_e
 with workflow.unsafe.imports_passed_through():
     from activities.authorize import AuthorizeSteps
     from activities.callback import CallbackSteps
+    from portico.contracts import names
     from portico.contracts.messages import Effect, ExecutionError, ExecutionResult, ExecutionStatus
     from portico.contracts.steps import (
         CallbackAnswer,
@@ -37,7 +38,7 @@ UNNAMED = "execute_tool"
 SHOWN = 1000
 
 
-@workflow.defn(name="ToolRun")
+@workflow.defn(name=names.TOOL_RUN)
 class ToolRun:
     """Authorize → approve → execute → report → callback."""
 
@@ -66,22 +67,22 @@ class ToolRun:
 
     # --- what others ask and say --------------------------------------------------------------------------
 
-    @workflow.query
+    @workflow.query(name=names.PROGRESS)
     def progress(self) -> ToolProgress:
         """Where it stands. How far the function is, comes with the activity's heartbeat."""
         return self._state
 
-    @workflow.query
+    @workflow.query(name=names.RESULT)
     def result(self) -> ExecutionResult | None:
         """Known before the run ends, which it does when the result has been posted, too."""
         return self._result
 
-    @workflow.query
+    @workflow.query(name=names.INVOKER)
     def invoker(self) -> str:
         """Whose run it is."""
         return self._given.actor.id
 
-    @workflow.update
+    @workflow.update(name=names.DECIDE_APPROVAL)
     def decide_approval(self, answer: ApprovalAnswer) -> None:
         """A person's yes or no at the edge. Whether theirs counts, policy says next."""
         self._answer = answer
@@ -91,7 +92,7 @@ class ToolRun:
         if not self._awaits_answer():
             raise ApplicationError("no approval is waited for", type="conflict")
 
-    @workflow.signal
+    @workflow.signal(name=names.APPROVAL_GIVEN)
     def approval_given(self, answer: ApprovalAnswer) -> None:
         """The same from a conversation. A second answer comes too late."""
         if self._awaits_answer():
@@ -141,7 +142,7 @@ class ToolRun:
             waiting=waiting,
         )
         if given.report_to:
-            await self._signal(given, "tool_waits", waiting)
+            await self._signal(given, names.TOOL_WAITS, waiting)
         try:
             await workflow.wait_condition(
                 lambda: self._answer is not None,
@@ -186,7 +187,7 @@ class ToolRun:
             name if answer.content_hash else UNNAMED,
             call,
             result_type=ExecutionResult,
-            task_queue=options.queue(options.TOOLS_QUEUE, split=given.split_queues),
+            task_queue=options.queue(names.TOOLS_QUEUE, split=given.split_queues),
             start_to_close_timeout=timedelta(seconds=answer.timeout_s) + options.TOOL_SPARE,
             heartbeat_timeout=options.TOOL_HEARTBEAT,
             retry_policy=options.TOOL_ATTEMPTS if answer.repeatable else options.ONCE,
@@ -198,7 +199,7 @@ class ToolRun:
     async def _report(self, given: ToolRunInput, result: ExecutionResult) -> None:
         if given.report_to:
             outcome = ToolOutcome(invocation_id=given.invocation_id, turn_id=given.turn_id, result=result)
-            await self._signal(given, "tool_finished", outcome)
+            await self._signal(given, names.TOOL_FINISHED, outcome)
 
     async def _signal(self, given: ToolRunInput, name: str, about: ToolOutcome | ToolWaiting) -> None:
         """By workflow id without a run id: the conversation may have continued as new meanwhile."""
@@ -231,7 +232,7 @@ class ToolRun:
                     result=result,
                     decision_id=allowed.decision.decision_id,
                 ),
-                task_queue=options.queue(options.DELIVERY_QUEUE, split=given.split_queues),
+                task_queue=options.queue(names.DELIVERY_QUEUE, split=given.split_queues),
                 start_to_close_timeout=options.CALLBACK_START_TO_CLOSE,
                 schedule_to_close_timeout=options.CALLBACK_WHOLE,
                 retry_policy=options.CALLBACK_ATTEMPTS,

@@ -15,6 +15,7 @@ from api.body import BodyRoute
 from api.deps import App, AppDeps, Person
 from api.intake import RPC_TIMEOUT
 from api.tools import runs
+from portico.contracts import names
 from portico.contracts.messages import Actor
 from portico.contracts.tool_steps import ApprovalAnswer, ToolWaiting
 from portico.errors import Conflict, Forbidden, NotFound, Unavailable
@@ -79,7 +80,7 @@ async def answer_approval(invocation_id: str, body: Answer, deps: App, person: P
     )
     try:
         async with asyncio.timeout(UPDATE_S):
-            await handle.execute_update("decide_approval", answer, rpc_timeout=RPC_TIMEOUT)
+            await handle.execute_update(names.DECIDE_APPROVAL, answer, rpc_timeout=RPC_TIMEOUT)
     except WorkflowUpdateFailedError:
         raise Conflict("this run does not wait for an approval any more") from None
     except TimeoutError:

@@ -22,7 +22,8 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.deps import AppDeps
-from api.intake import RPC_TIMEOUT, TASK_QUEUE
+from api.intake import RPC_TIMEOUT
+from portico.contracts import names
 from portico.contracts.messages import Actor, ExecutionError, ExecutionResult, ExecutionStatus, ToolInvocation
 from portico.contracts.policy import params_hash
 from portico.contracts.steps import ToolProgress, ToolRunInput
@@ -34,7 +35,6 @@ from portico.tools.callbacks import check_callback_url
 from portico.tools.catalog import nearest
 from portico.tools.checks import faults
 
-WORKFLOW = "ToolRun"
 ADMINS = ("owner", "admin")
 LARGEST_PARAMETERS = 512 * 1024
 LOOK_EVERY_S, LOOK_SELDOM_S = 1.0, 8.0
@@ -101,10 +101,10 @@ async def start(
 async def _started(deps: AppDeps, given: ToolRunInput, digest: str) -> WorkflowHandle[Any, Any]:
     try:
         return await deps.temporal.start_workflow(
-            WORKFLOW,
+            names.TOOL_RUN,
             given,
             id=given.invocation_id,
-            task_queue=TASK_QUEUE,
+            task_queue=names.TASK_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             static_summary=f"{given.invocation.tool_name} through the edge",
@@ -208,7 +208,7 @@ async def run_of(
     if not anybodys and invocation_id.startswith(_prefix(deps, person)):
         return handle
     description = await _described(handle)
-    if description.workflow_type != WORKFLOW:
+    if description.workflow_type != names.TOOL_RUN:
         raise NotFound("the invocation")
     if not anybodys and person.role not in ADMINS and not await is_invoker(deps, person, invocation_id):
         raise NotFound("the invocation")
@@ -221,7 +221,7 @@ async def is_invoker(deps: AppDeps, person: Principal, invocation_id: str) -> bo
         return True
     handle = deps.temporal.get_workflow_handle(invocation_id)
     try:
-        invoker = await handle.query("invoker", result_type=str, rpc_timeout=RPC_TIMEOUT)
+        invoker = await handle.query(names.INVOKER, result_type=str, rpc_timeout=RPC_TIMEOUT)
     except WorkflowQueryFailedError:
         return False
     except RPCError as error:
@@ -260,7 +260,7 @@ async def _settled(handle: WorkflowHandle[Any, ExecutionResult], *, wait_s: floa
 
 async def _asked(handle: WorkflowHandle[Any, ExecutionResult]) -> ExecutionResult | None:
     try:
-        found = await handle.query("result", result_type=ExecutionResult, rpc_timeout=RPC_TIMEOUT)
+        found = await handle.query(names.RESULT, result_type=ExecutionResult, rpc_timeout=RPC_TIMEOUT)
     except (RPCError, WorkflowQueryFailedError):  # no worker answers now: then nothing is known yet
         return None
     return found if isinstance(found, ExecutionResult) else None
@@ -269,7 +269,7 @@ async def _asked(handle: WorkflowHandle[Any, ExecutionResult]) -> ExecutionResul
 async def progress_of(deps: AppDeps, handle: WorkflowHandle[Any, Any]) -> ToolProgress:
     """Where it stands: the workflow's word, and what the activity said with its last heartbeat."""
     try:
-        state = await handle.query("progress", result_type=ToolProgress, rpc_timeout=RPC_TIMEOUT)
+        state = await handle.query(names.PROGRESS, result_type=ToolProgress, rpc_timeout=RPC_TIMEOUT)
     except (RPCError, WorkflowQueryFailedError):
         return ToolProgress()
     if state.state != "running":

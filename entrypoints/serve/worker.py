@@ -38,6 +38,7 @@ from entrypoints.serve.process import run, settle_memory
 from entrypoints.serve.tool_sources import WorkerTools
 from entrypoints.serve.triton_scaling import Lead, follow_queue
 from entrypoints.serve.wiring import Foundation, lay_foundation
+from portico.contracts import names
 from portico.crypto.private_files import write_private
 from portico.logs import logger
 from portico.policy.opa import PolicyClient
@@ -64,7 +65,6 @@ from workflows.conversation import Conversation
 from workflows.tool_run import ToolRun
 
 WORKFLOWS: tuple[type, ...] = (Conversation, ToolRun)
-TASK_QUEUE = "portico"
 CACHED_WORKFLOWS = 2_000
 """More than conversations are active at once: with fewer, every turn replays its history (p99 of seconds)."""
 ALIVE_EVERY_S = 5.0
@@ -156,7 +156,7 @@ def _make_worker(client: Client, deps: Deps, queue: str, outer: tuple[Intercepto
     return Worker(
         client,
         task_queue=queue,
-        workflows=list(WORKFLOWS) if queue == TASK_QUEUE else [],
+        workflows=list(WORKFLOWS) if queue == names.TASK_QUEUE else [],
         activities=activities(deps),
         interceptors=[*outer, BoundaryInterceptor()],
         # 30 % less CPU a turn; the tests run these workflows in the sandbox, and a replay gate stands beside.

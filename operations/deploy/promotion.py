@@ -18,7 +18,6 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from operations.deploy.versions import (
     GONE_AFTER_S,
-    QUEUES,
     UNVERSIONED,
     Deployment,
     OpenRuns,
@@ -26,6 +25,7 @@ from operations.deploy.versions import (
     builds_of,
     current_of,
 )
+from portico.contracts import names
 from portico.errors import Conflict, Misconfigured, Unavailable
 
 PAUSE_S = 1.0
@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def queues(self) -> tuple[str, ...]:
-        return QUEUES if self.split else QUEUES[:1]
+        return names.QUEUES if self.split else names.QUEUES[:1]
 
     @property
     def name(self) -> str:

@@ -30,9 +30,9 @@ from temporalio.common import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from portico.contracts import names
 from portico.errors import Unavailable
 
-QUEUES = ("portico", "portico-inference", "portico-tools", "portico-delivery")
 UNVERSIONED = ""
 """The build id of workers without a version, as the server writes it."""
 GONE_AFTER_S = 90.0
@@ -159,7 +159,7 @@ class Deployment:
         handle = self._client.get_workflow_handle(run.id, run_id=run.run_id)
         with answered():
             try:
-                await handle.signal("renew")
+                await handle.signal(names.RENEW)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return False
@@ -198,14 +198,14 @@ class Deployment:
     async def workers(self, *, gone_after_s: float = GONE_AFTER_S) -> dict[str, dict[str, int]]:
         """By build id and queue, how many workers poll."""
         found: dict[str, dict[str, int]] = defaultdict(dict)
-        for queue in QUEUES:
+        for queue in names.QUEUES:
             identities: dict[str, set[str]] = defaultdict(set)
             for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
                 for poller in await self._pollers(queue, kind, gone_after_s=gone_after_s):
                     if (build_id := self._build_of(poller)) is not None:
                         identities[build_id].add(poller.identity)
-            for build_id, names in identities.items():
-                found[build_id][queue] = len(names)
+            for build_id, pollers in identities.items():
+                found[build_id][queue] = len(pollers)
         return dict(found)
 
     async def unpolled(self, build_id: str, queues: Sequence[str]) -> list[str]:

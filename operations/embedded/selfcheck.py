@@ -14,6 +14,7 @@ from typing import Any
 
 from operations.embedded.context import Context
 from operations.probes import NoAnswer, http
+from portico.contracts import names
 from portico.errors import Unavailable
 
 QUESTION = "What is 17 * 23?"
@@ -93,17 +94,17 @@ async def _steps(context: Context, workflow: str) -> tuple[tuple[str, float], ..
 
 def _moments(newest_first: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
     """Name and time of each completed step, back to the signal that brought the message."""
-    names = _scheduled(newest_first)
+    activities = _scheduled(newest_first)
     for event in newest_first:
         if marker := event.get("markerRecordedEventAttributes"):
             for data in marker["details"].get("data", []):
                 done = data["complete_time"]
                 yield data["activity_type"], done["seconds"] + done.get("nanos", 0) / 1e9
         elif done := event.get("activityTaskCompletedEventAttributes"):
-            yield names[done["scheduledEventId"]], _time(event)
+            yield activities[done["scheduledEventId"]], _time(event)
         elif event.get("childWorkflowExecutionCompletedEventAttributes"):
             yield "tool", _time(event)
-        elif event.get("workflowExecutionSignaledEventAttributes", {}).get("signalName") == "receive":
+        elif event.get("workflowExecutionSignaledEventAttributes", {}).get("signalName") == names.RECEIVE:
             yield "receive", _time(event)
             return
 

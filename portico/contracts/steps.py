@@ -24,6 +24,16 @@ from portico.contracts.messages import (
 )
 from portico.contracts.tool_steps import ToolOffer, ToolRequest, ToolRound, ToolWaiting
 
+# --- start ---------------------------------------------------------------------------------------------
+
+
+class ConversationStart(Contract):
+    """Input of a `Conversation` that the edge starts; later runs carry more (`workflows.state`)."""
+
+    conversation: ConversationRef
+    split_queues: bool = False
+
+
 # --- arrival ---------------------------------------------------------------------------------------
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, model_validator
 
+from portico.contracts.names import Queue
 from portico.settings.table import Secret, Table, Text
 
 
@@ -27,9 +27,7 @@ class DatabaseSettings(Table):
 
 
 class TemporalSettings(Table):
-    queues: tuple[Literal["portico", "portico-inference", "portico-tools", "portico-delivery"], ...] = Field(
-        ("portico",), description="task queues that this worker polls"
-    )
+    queues: tuple[Queue, ...] = Field(("portico",), description="task queues that this worker polls")
     split: bool = Field(
         False,
         description="new conversations use a queue for each kind of step, for workers that poll only one",

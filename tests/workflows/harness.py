@@ -34,8 +34,9 @@ from channels import registry, web
 from channels.base import RawRequest
 from channels.registry import load
 from entrypoints.serve.wiring import Foundation
-from entrypoints.serve.worker import TASK_QUEUE, WORKFLOWS, activities, make_deps
+from entrypoints.serve.worker import WORKFLOWS, activities, make_deps
 from portico.contracts.messages import ConversationRef, Envelope
+from portico.contracts.names import TASK_QUEUE
 from portico.crypto.keyring import open_keyring
 from portico.settings.connections import connect_to
 from portico.settings.home import Home

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 
-from entrypoints.serve.worker import TASK_QUEUE
 from portico.contracts.messages import Actor, ExecutionResult, ExecutionStatus, ToolInvocation
+from portico.contracts.names import TASK_QUEUE
 from portico.contracts.steps import ToolProgress, ToolRunInput
 from portico.contracts.tool_steps import ApprovalAnswer
 from portico.errors import Unavailable
