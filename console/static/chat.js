@@ -196,13 +196,6 @@ async function signOut() {
   location.reload();
 }
 
-// The shell is put up by NiceGUI a moment after this file has loaded; its own socket is not needed here.
-async function shell() {
-  while (!$("chat") || !window.socket) await new Promise((resolve) => setTimeout(resolve, 10));
-  window.socket.disconnect();
-}
-
-await shell();
 putIcons(document);
 putWords(document);
 const chat = new Chat(await ask("/v1/me"));

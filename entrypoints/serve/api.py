@@ -16,7 +16,7 @@ from api.limits import Limits
 from api.metrics import Metrics
 from api.tools.grpc.server import GrpcDoor
 from channels.registry import Accounts, close_channels
-from console import mount as console
+from console import pages
 from entrypoints.serve.http_timeouts import patient
 from entrypoints.serve.listen import Listening
 from entrypoints.serve.model_routes import model_routes
@@ -117,7 +117,7 @@ async def make_edge(ground: Foundation) -> FastAPI:
     app = make_app(webhook_deps, app_deps, version=portico_version())
     listening = Listening(ground.accounts, settings, intake, Leases(ground.database))
     app.router.lifespan_context = _lifespan(app_deps, listening, ground.accounts)
-    console.mount(app)
+    pages.mount(app)
     return app
 
 

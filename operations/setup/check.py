@@ -28,6 +28,7 @@ def checks() -> list[tuple[str, list[str]]]:
         ("ruff format", [f"{BIN}/ruff", "format", "--check", "--quiet", "."]),
         ("mypy", [f"{BIN}/mypy", "--no-error-summary", *_with_python(MYPY_FOLDERS)]),
         ("lint-imports", [f"{BIN}/lint-imports", "--no-logo"]),
+        ("deptry", [sys.executable, "-m", "operations.setup.dependencies"]),
         ("hadolint", [f"{BIN}/hadolint", "--config", f"{DOCKER}/hadolint.yaml", *dockerfiles]),
         ("opa fmt", [str(OPA.path), "fmt", "--list", "--fail", *rego]),
         ("opa check", [str(OPA.path), "check", "--strict", "--ignore", "*.json", *rego]),
