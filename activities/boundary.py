@@ -19,6 +19,7 @@ from temporalio.worker import (
 
 from portico.errors import PorticoError
 from portico.logs import logger
+from portico.retry_after import retry_after_s
 
 MESSAGE_LIMIT = 300
 
@@ -49,10 +50,10 @@ class _Boundary(ActivityInboundInterceptor):
 
 def translated(error: PorticoError) -> ApplicationError:
     """The same fact in Temporal's terms. A known waiting time becomes the delay of the next attempt."""
-    retry_after_s = getattr(error, "retry_after_s", None)
+    delay_s = retry_after_s(getattr(error, "retry_after_s", None))
     return ApplicationError(
         error.message[:MESSAGE_LIMIT],
         type=error.code,
         non_retryable=not error.retryable,
-        next_retry_delay=timedelta(seconds=retry_after_s) if retry_after_s else None,
+        next_retry_delay=timedelta(seconds=delay_s) if delay_s else None,
     )

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx2
 import orjson
@@ -24,6 +22,7 @@ from portico.egress.guard import Resolve
 from portico.errors import BadInput, Forbidden, Misconfigured, Unavailable
 from portico.logs import logger
 from portico.policy.opa import PolicyClient
+from portico.retry_after import retry_after_s
 from portico.settings.settings import Settings
 from portico.storage.objects.blobs import BlobStore
 from portico.storage.secrets import SecretStore
@@ -41,7 +40,6 @@ GONE = 410
 COME_AGAIN = (408, 409, 425, 429)
 CLEAR_NOES = 3
 """Answers that look like a no for good may come from a half-done deployment; three of them are believed."""
-LONGEST_WAIT_S = 3600.0
 
 log = logger("callback")
 
@@ -122,7 +120,7 @@ class CallbackSteps:
                 asyncio.timeout(WHOLE_S),
                 self._http().stream("POST", given.url, content=body, headers=headers) as answer,
             ):
-                return _Said(answer.status_code, _retry_after_s(answer.headers.get("retry-after", "")))
+                return _Said(answer.status_code, retry_after_s(answer.headers.get("retry-after")))
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
             raise Unavailable("the callback", type(error).__name__) from None
 
@@ -153,14 +151,3 @@ def _outcome(said: _Said, attempt: int) -> CallbackDone:
     if final:
         return CallbackDone(outcome="refused", status=status, attempts=attempt, reason=reason)
     raise Unavailable("the callback", reason, retry_after_s=said.retry_after_s)
-
-
-def _retry_after_s(text: str) -> float | None:
-    """Seconds or an HTTP date, at most an hour: a larger wish is only asked for again."""
-    if text.isdecimal():
-        return min(float(text[:9]), LONGEST_WAIT_S) or None
-    try:
-        seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
-        return None
-    return min(seconds, LONGEST_WAIT_S) if seconds > 0 else None

@@ -10,7 +10,6 @@ from typing import Any
 WEB_PORTS = (80, 443)
 EVERYTHING = ("0.0.0.0/0", "::/0", "*")
 ENTRIES_LIMIT = 256
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True)
@@ -110,14 +109,3 @@ def _hosts(entries: Any, name: str) -> tuple[str, ...]:
     if len(entries) > ENTRIES_LIMIT:
         raise ValueError(f"network.{name} holds at most {ENTRIES_LIMIT} hosts")
     return tuple(normal(entry) for entry in entries)
-
-
-def is_public(address: Address) -> bool:
-    """Whether the address is of the open Internet, also where an IPv6 address wraps an IPv4 one."""
-    if isinstance(address, ipaddress.IPv6Address):
-        for wrapped in (address.ipv4_mapped, address.sixtofour, (address.teredo or (None, None))[1]):
-            if wrapped is not None:
-                return is_public(wrapped)
-        if address in ipaddress.ip_network("64:ff9b::/96"):
-            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return address.is_global and not address.is_multicast

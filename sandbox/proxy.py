@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import re
 import socket
@@ -16,7 +15,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from sandbox.allowed import Allowed, is_public, normal
+from sandbox.addresses import is_public, parse_address
+from sandbox.allowed import Allowed, normal
 from sandbox.guest.outward import CHUNK, PORT, WINDOW, Window
 from sandbox.link import READY_S, Call, GuestError, SandboxGone
 from sandbox.record import Sandbox
@@ -73,7 +73,7 @@ async def pinned(allowed: Allowed, host: str, port: int, resolve: Resolve = reso
             addresses = await resolve(host, port)
     except (OSError, TimeoutError, UnicodeError):
         raise Turned(502, f"{host} has no address") from None
-    if not addresses or not all(is_public(ipaddress.ip_address(address)) for address in addresses):
+    if not addresses or not all(is_public(parse_address(address)) for address in addresses):
         raise Turned(403, f"{host} has an address that is not public")
     return addresses[0]
 

@@ -35,6 +35,7 @@ from portico.contracts.messages import (
 )
 from portico.egress.posts import Answer
 from portico.errors import Forbidden, Refused, Unreadable
+from portico.retry_after import retry_after_s
 
 _SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]+={0,2}")
 _WELL_FORMED_ID = re.compile(r"[\x21-\x7e]{1,256}")
@@ -212,8 +213,8 @@ def _outcome(answer: Answer, *, key: str) -> Sent | NotSent | Unknown:
     if status >= 500:
         return Unknown(reason=f"status {status}")
     if status in (408, 425, 429):
-        wait = answer.headers.get("retry-after", "")
-        return NotSent(reason=f"status {status}", retry_after_s=float(wait) if wait.isdecimal() else None)
+        wait_s = retry_after_s(answer.headers.get("retry-after"))
+        return NotSent(reason=f"status {status}", retry_after_s=wait_s)
     return NotSent(reason=f"status {status}", permanent=True)
 
 

@@ -15,6 +15,7 @@ import orjson
 from channels.base import Account
 from channels.clients import Clients
 from portico.errors import Forbidden, Misconfigured, NotFound, TooLarge, Unavailable
+from portico.retry_after import retry_after_s
 
 CALL_TIMEOUT = httpx2.Timeout(connect=5.0, write=10.0, read=20.0, pool=5.0)
 UPLOAD_TIMEOUT = httpx2.Timeout(connect=5.0, write=60.0, read=60.0, pool=5.0)
@@ -145,6 +146,6 @@ def _read(status: int, content: bytes) -> Answer:
         ok=body["ok"],
         result=body.get("result"),
         description=str(body.get("description", ""))[:200],
-        retry_after_s=float(wait) if isinstance(wait, int | float) else None,
+        retry_after_s=retry_after_s(wait),
         new_chat=moved if isinstance(moved, int) else None,
     )

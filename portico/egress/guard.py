@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 import httpcore2
 import httpx2
 
-from portico.egress.addresses import check_address
+from portico.addresses import Address, is_public, parse_address
 from portico.errors import Forbidden, Misconfigured
 from portico.settings.settings import Settings
 
@@ -87,6 +87,14 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
 def dialer(of: Network, *, resolve: Resolve | None = None) -> httpcore2.AsyncNetworkBackend:
     """Dials one connection at a time behind the guard, for what is not spoken through a client."""
     return _Backend(of, resolve or resolve_name)
+
+
+def check_address(text: str) -> Address:
+    """The address, if it is in the public internet. Raises `Forbidden`."""
+    address = parse_address(text)
+    if not is_public(address):
+        raise Forbidden("the address is not in the public internet")
+    return address
 
 
 async def resolve_name(host: str, port: int) -> list[str]:

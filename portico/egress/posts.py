@@ -19,7 +19,7 @@ import aiohttp
 import httpx2
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from portico.egress import addresses, guard
+from portico.egress import guard
 from portico.egress.guard import KEEPALIVE_S, Network, Resolve
 
 MAX_CONNECTIONS = 100
@@ -145,7 +145,7 @@ class _Guard(AbstractResolver):
         family, kind, proto, _, address = place
         asked = _asked.get()
         if asked is None or not self._network.allows(asked.host, asked.port):
-            addresses.check_address(str(address[0]))
+            guard.check_address(str(address[0]))
         if asked is not None:
             asked.opened = True
         return socket.socket(family, kind, proto)

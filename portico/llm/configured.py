@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from portico.addresses import is_public, parse_address
 from portico.errors import Misconfigured, PorticoError
 from portico.llm.openai import OpenAiServer
 from portico.logs import logger
@@ -63,7 +63,7 @@ def _check(name: str, route: RouteSettings) -> None:
 
 def _is_near(host: str) -> bool:
     try:
-        return not ipaddress.ip_address(host).is_global
+        return not is_public(parse_address(host))
     except ValueError:
         return "." not in host or host.lower().endswith(NEAR_NAMES)
 

@@ -19,6 +19,7 @@ from portico.errors import Misconfigured, NotTaken, PorticoError, TooLarge, Unav
 from portico.llm.characters import WholeCharacters, mended
 from portico.llm.thinking import AnswerOnly
 from portico.llm.types import Delta, Messages, ModelCall, OfferedTool
+from portico.retry_after import retry_after_s
 from portico.settings.models import RouteSettings
 
 if TYPE_CHECKING:
@@ -307,5 +308,4 @@ def _status_in(error: Exception) -> int | None:
 
 def _retry_after_s(error: Exception) -> float | None:
     response = getattr(error, "response", None)
-    given = response.headers.get("retry-after", "") if response is not None else ""
-    return min(float(given), 3600.0) if given.replace(".", "", 1).isdigit() else None
+    return retry_after_s(response.headers.get("retry-after")) if response is not None else None

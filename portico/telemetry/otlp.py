@@ -5,7 +5,6 @@ Own ids and sampler, no global provider: libraries with instrumentation of their
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket
 import threading
@@ -29,6 +28,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status,
 from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import Attributes
 
+from portico.addresses import is_public, parse_address
 from portico.errors import Misconfigured
 from portico.logs import logger
 from portico.settings.settings import Settings
@@ -237,7 +237,7 @@ class _Sender(SpanExporter):
 def _leads_outside(host: str) -> bool:
     """Whether any of its addresses is public. A name that does not resolve (yet) has no address."""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
         return False
-    return any(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_global for entry in found)
+    return any(is_public(parse_address(str(entry[4][0]))) for entry in entries)

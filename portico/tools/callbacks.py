@@ -18,8 +18,7 @@ import orjson
 from standardwebhooks.webhooks import Webhook
 
 from portico.contracts.messages import ExecutionResult
-from portico.egress.addresses import check_address
-from portico.egress.guard import network
+from portico.egress.guard import check_address, network
 from portico.errors import BadInput, Forbidden
 from portico.settings.settings import Settings
 from portico.storage.secrets import SecretStore

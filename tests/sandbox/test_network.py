@@ -13,7 +13,8 @@ from e2b_code_interpreter import Sandbox
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.allowed import Allowed, Rule, asked_for, is_public
+from sandbox.addresses import is_public
+from sandbox.allowed import Allowed, Rule, asked_for
 from sandbox.proxy import Turned, pinned
 from tests.sandbox.attempts import tried
 from tests.sandbox.conftest import Service, start_service, stop_service

@@ -20,8 +20,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.egress.addresses import check_address
-from portico.egress.guard import Network, Resolve, client, network
+from portico.egress.guard import Network, Resolve, check_address, client, network
 from portico.egress.posts import Poster
 from portico.errors import Forbidden, Misconfigured
 from portico.settings.settings import Settings
