@@ -164,7 +164,7 @@ def whole_file(target: str) -> Iterator[IO[bytes]]:
     path = Path(target)
     if path.exists():
         raise Misconfigured(f"{path} is there already; choose another name")
-    from operations.backup.restore import sync_folder
+    from portico.private_files import sync_folder
 
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:

@@ -16,7 +16,6 @@ from channels.hook.channel import Hook
 from channels.telegram.settings import TelegramSettings
 from entrypoints.cli.database import with_database
 from entrypoints.cli.output import print_json, print_table
-from entrypoints.cli.settings_file import write_table
 from entrypoints.serve.wiring import secret_resolver
 from portico.contracts.messages import Sent
 from portico.crypto.keyring import Keyring
@@ -24,6 +23,7 @@ from portico.egress.guard import network
 from portico.errors import Misconfigured, NotFound, Unavailable
 from portico.settings.home import Home
 from portico.settings.load import load_settings, settings_path
+from portico.settings.toml_file import set_keys
 from portico.storage.engine.database import Database
 from portico.storage.people import People
 from portico.storage.secrets import SecretStore
@@ -77,7 +77,7 @@ def add(
     typer.echo(
         f"Open this link within 10 minutes and tap Start; the bot then knows you as the owner:\n  {link}"
     )
-    write_table(path, f"channels.telegram.{account}", table | ({"api_base": api_base} if api_base else {}))
+    set_keys(path, ("channels", "telegram", account), table | ({"api_base": api_base} if api_base else {}))
     typer.echo(f"{path} names the account.")
     typer.echo("A running Portico takes the account up at its next start.")
 

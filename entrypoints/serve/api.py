@@ -22,10 +22,10 @@ from entrypoints.serve.listen import Listening
 from entrypoints.serve.model_routes import model_routes
 from entrypoints.serve.process import run, settle_memory
 from entrypoints.serve.wiring import Foundation, lay_foundation
-from portico.crypto.private_files import write_private
 from portico.llm.offers import ModelOffers
 from portico.logs import logger
 from portico.policy.opa import PolicyClient
+from portico.private_files import write_private
 from portico.settings.home import Home
 from portico.settings.settings import Settings
 from portico.settings.tls import server_context

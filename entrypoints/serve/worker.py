@@ -39,9 +39,9 @@ from entrypoints.serve.tool_sources import WorkerTools
 from entrypoints.serve.triton_scaling import Lead, follow_queue
 from entrypoints.serve.wiring import Foundation, lay_foundation
 from portico.contracts import names
-from portico.crypto.private_files import write_private
 from portico.logs import logger
 from portico.policy.opa import PolicyClient
+from portico.private_files import write_private
 from portico.settings.connections import triton_door
 from portico.settings.servers import TemporalSettings
 from portico.storage.data_classes import DataClasses

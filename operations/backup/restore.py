@@ -8,7 +8,6 @@ command, given again, ends what was begun, from wherever it was stopped.
 from __future__ import annotations
 
 import base64
-import errno
 import json
 import os
 import shutil
@@ -21,8 +20,8 @@ from operations.backup.entries import Entry, read_entries
 from operations.backup.home_archive import ALSO_LEFT_OUT, LEFT_OUT, OBJECTS, REPLACED, Tell
 from operations.backup.sealed_stream import BadArchive, Head, Lock, opened, read_head
 from portico.crypto.keyring import master_key_from_environment, open_keyring
-from portico.crypto.private_files import write_private
 from portico.errors import Conflict
+from portico.private_files import sync_folder, write_private
 from portico.settings.home import Home
 from portico.storage.engine.migrate import known_migrations
 from portico.storage.engine.restored import mark_restored_file
@@ -195,18 +194,6 @@ def _read_journal(home: Home) -> Journal | None:
 def _write_journal(home: Home, journal: Journal) -> None:
     sync_folder(home.root)
     write_private(home.unfinished_restore, json.dumps(vars(journal)).encode())
-
-
-def sync_folder(folder: Path) -> None:
-    """Its names outlive a power cut, where its file system can do that for a folder."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _when(moment: float) -> str:

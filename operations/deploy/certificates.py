@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from portico.crypto.private_files import write_private
 from portico.errors import Misconfigured
+from portico.private_files import write_private
 
 AUTHORITY_DAYS, SIGNED_DAYS = 3650, 365
 EARLIER = datetime.timedelta(minutes=5)

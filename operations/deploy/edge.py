@@ -11,9 +11,9 @@ from channels.base import Account
 from channels.registry import Accounts, descriptor
 from operations.deploy.certificates import EDGES, Authority, lifetimes, subject_of
 from portico.crypto.keyring import Keyring
-from portico.crypto.private_files import write_private
 from portico.crypto.sealing import seal_public_key
 from portico.errors import Misconfigured
+from portico.private_files import write_private
 from portico.settings.settings import Settings
 
 NAME = "edge"

@@ -7,7 +7,6 @@ may be repeated; one that cannot be done ends the job with a line that says why,
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from operations.rules.bundle import build_bundle
 from portico.crypto.keyring import Keyring, open_keyring
 from portico.errors import Misconfigured, Unavailable
 from portico.logs import configure_logs, logger
+from portico.private_files import write_private
 from portico.settings.connections import Connections, connect_to
 from portico.settings.home import Home
 from portico.settings.load import load_settings
@@ -58,9 +58,7 @@ def write_bundle(home: Home, settings: Settings, path: Path) -> None:
         raise Misconfigured("policy.token is not set: OPA would answer nobody")
     revision, content = build_bundle(home, settings.policy.token.get_secret_value(), opa=None)
     path.parent.mkdir(parents=True, exist_ok=True)
-    making = path.with_name(f".{path.name}.{os.getpid()}")
-    making.write_bytes(content)
-    making.replace(path)
+    write_private(path, content, mode=0o644)  # OPA reads it as another user
     log.info("prepare.bundle", revision=revision)
 
 

@@ -6,7 +6,6 @@ such a database, and without that job neither edge nor worker starts. Given agai
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,12 +14,13 @@ from pathlib import Path
 
 from operations.backup.entries import END, Entry, framed, read_entries
 from operations.backup.home_archive import Tell
-from operations.backup.restore import check_archive, refuse_newer, sync_folder
+from operations.backup.restore import check_archive, refuse_newer
 from operations.backup.sealed_stream import Head, Lock, opened
 from operations.deploy import backup, secrets
 from operations.deploy.compose import Compose
 from operations.deploy.databases import PORTICO, TEMPORAL, Databases
 from portico.errors import Conflict
+from portico.private_files import write_private
 
 LAST = "postgres_password"
 """The secret without which a machine counts as new: it is written when everything else is there."""
@@ -158,25 +158,11 @@ def _put_secret(path: Path, content: bytes) -> None:
         if path.read_bytes().strip() == content.strip():
             return
         kept = path.with_name(f"{path.name}.before-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
-        _write(kept, path.read_bytes(), mode=secrets.READABLE)
-    _write(path, content, mode=secrets.READABLE)
+        write_private(kept, path.read_bytes(), mode=secrets.READABLE)
+    write_private(path, content, mode=secrets.READABLE)
 
 
 def _put(path: Path, content: bytes, *, mode: int) -> None:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, content, mode=mode)
-
-
-def _write(path: Path, content: bytes, *, mode: int) -> None:
-    """Whole, with its mode and on the disk, or not at all."""
-    making = path.with_name(f".{path.name}.part")
-    making.unlink(missing_ok=True)
-    descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-    making.replace(path)
-    sync_folder(path.parent)
+        write_private(path, content, mode=mode)

@@ -10,8 +10,8 @@ import os
 import sys
 
 from operations.embedded.context import Context
-from operations.embedded.state import write_private
 from operations.setup.binaries import RUNSC, cache_directory
+from portico.private_files import write_private
 
 LONGEST_REASON = 600
 SET_UP = "set-up "
@@ -55,7 +55,7 @@ def image_directory() -> str:
 
 def note(context: Context, unavailable: str) -> None:
     """Tell the other parts: empty where code can run now."""
-    write_private(context.home.sandbox_state, json.dumps({"unavailable": unavailable}))
+    write_private(context.home.sandbox_state, json.dumps({"unavailable": unavailable}), durable=False)
 
 
 def reason(words: list[str]) -> str:

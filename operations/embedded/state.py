@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from operations.embedded.process import Identity
 from portico.errors import Misconfigured
+from portico.private_files import write_private
 from portico.settings.connections import read_state
 from portico.settings.home import Home
 
@@ -126,7 +127,7 @@ class Registry:
         self._save()
 
     def _save(self) -> None:
-        write_private(self._path, json.dumps(self._entries, indent=1, sort_keys=True))
+        write_private(self._path, json.dumps(self._entries, indent=1, sort_keys=True), durable=False)
 
 
 def load_credentials(home: Home) -> dict[str, str]:
@@ -137,12 +138,3 @@ def load_credentials(home: Home) -> dict[str, str]:
         known |= missing
         write_private(home.credentials, json.dumps(known, indent=1))
     return {name: str(value) for name, value in known.items()}
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file atomically; only its owner may read it."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    temporary.replace(path)

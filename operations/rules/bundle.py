@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from operations.rules.check import check_own
 from portico.errors import Misconfigured
+from portico.private_files import write_private
 from portico.settings.home import Home
 
 SHIPPED = Path(__file__).resolve().parents[2] / "policies"
@@ -75,7 +75,8 @@ def write_bundle(home: Home, token: str, opa: Path) -> Bundle:
     path = bundle_path(home)
     if path.exists() and path.read_bytes() == content:
         return Bundle(path, revision, changed=False)
-    _replace(path, content, beside=home.run / f".opa-bundle.{os.getpid()}")
+    # Staged outside of the watched folder, so that OPA sees one event: the whole new file.
+    write_private(path, content, staging=home.run)
     return Bundle(path, revision)
 
 
@@ -182,12 +183,3 @@ def _rules(found: Iterable[Path]) -> list[Path]:
 
 def _json(content: object) -> bytes:
     return json.dumps(content, sort_keys=True).encode()
-
-
-def _replace(path: Path, content: bytes, *, beside: Path) -> None:
-    """Written outside of the watched directory, so that OPA sees one event: the whole new file."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    beside.replace(path)

@@ -18,8 +18,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from portico.crypto.private_files import write_private
 from portico.errors import Misconfigured
+from portico.private_files import write_private
 from portico.settings.home import Home
 from portico.settings.secret_files import read_secret_file
 

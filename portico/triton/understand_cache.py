@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
+from portico.private_files import write_private
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -134,9 +136,7 @@ def _size(result: UnderstandResult) -> int:
 
 def write_counts(counts: CacheCounts, path: Path) -> None:
     """For the process that serves `/metrics`."""
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(counts)))
-    fresh.replace(path)
+    write_private(path, json.dumps(asdict(counts)), durable=False)
 
 
 def read_counts(path: Path) -> CacheCounts | None:

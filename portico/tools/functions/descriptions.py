@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from portico.crypto.private_files import write_private
+from portico.private_files import write_private
 from portico.tools.functions import frames
 from portico.tools.functions.folders import ToolFile
 

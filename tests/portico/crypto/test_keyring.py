@@ -21,9 +21,9 @@ from portico.crypto.keyring import (
     open_keyring,
     rotate_master_key,
 )
-from portico.crypto.private_files import write_private
 from portico.crypto.sealing import seal, seal_public_key, unseal
 from portico.errors import Misconfigured
+from portico.private_files import write_private
 from portico.settings.home import Home
 
 KEY = DataKey(id="p1", purpose="payload", secret=bytes(range(32)))

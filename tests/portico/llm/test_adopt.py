@@ -81,7 +81,6 @@ def test_a_route_of_that_name_is_replaced_whole(home: Home) -> None:
     [
         'llm = {routes = {own = {kind = "openai", base_url = "http://h:1/v1", model = "m"}}}\n',
         '[llm]\nroutes.own = {kind = "openai", base_url = "http://h:1/v1", model = "m"}\n',
-        'public_url = """\n[llm.routes.own]\n"""\n',
     ],
 )
 def test_a_file_of_another_shape_is_left_alone(home: Home, text: str) -> None:
@@ -89,6 +88,14 @@ def test_a_file_of_another_shape_is_left_alone(home: Home, text: str) -> None:
     with pytest.raises(Misconfigured, match=r"\[llm\.routes\.ollama-llama3-2\]"):
         adopt(home.settings, OLLAMA)
     assert home.settings.read_text() == text
+
+
+def test_a_header_inside_a_text_is_no_header(home: Home) -> None:
+    home.settings.write_text('public_url = """\n[llm.routes.own]\n"""\n')
+    adopt(home.settings, OLLAMA)
+    content = tomllib.loads(home.settings.read_text())
+    assert content["public_url"] == "[llm.routes.own]\n"
+    assert list(content["llm"]["routes"]) == ["ollama-llama3-2"]
 
 
 def test_a_file_that_is_no_toml_is_named(home: Home) -> None:
