@@ -41,7 +41,7 @@ NOTHING_TO_ASK = Decision(effect=Effect.DENY, reasons=("no route is configured",
 
 
 class AuthorizeSteps:
-    """Asks OPA with the facts of this moment. Raises `Unavailable` while it is away: nothing is let through."""
+    """Asks OPA with the facts of this moment. Raises `Unavailable` while it is unavailable: nothing is let through."""
 
     def __init__(self, deps: Deps, *, tool_spec: Callable[[str], ToolSpec | None]) -> None:
         self._deps = deps

@@ -1,6 +1,6 @@
 """The activity boundary: every error of an activity becomes one of Temporal's, with a code and bounded text.
 
-A retryable error (a part is away) is repeated by Temporal; anything else ends the step for good, and the turn
+A retryable error (a part is unavailable) is repeated by Temporal; anything else ends the step for good, and the turn
 boundary of the workflow makes a dead letter of it.
 """
 

@@ -21,7 +21,7 @@ class CollectSteps:
 
     @activity.defn(name="collect")
     async def collect(self, given: CollectInput) -> Collected:
-        """Raises `Unavailable` while the platform or S3 is away."""
+        """Raises `Unavailable` while the platform or S3 is unavailable."""
         account = self._deps.accounts.get(given.conversation.channel, given.conversation.account)
         stored: list[Attachment] = []
         failed: list[str] = []

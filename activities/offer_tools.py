@@ -13,7 +13,7 @@ from typing import Protocol
 from temporalio import activity
 
 from activities.deps import Deps
-from portico.contracts.messages import Actor, ConversationRef, Effect
+from portico.contracts.messages import ADMIN_ROLES, Actor, ConversationRef, Effect
 from portico.contracts.policy import (
     Action,
     AdminAction,
@@ -48,7 +48,7 @@ class AboutTool(Protocol):
 
 
 class OfferSteps:
-    """Reads the catalog and asks OPA. Raises `Unavailable` while OPA is away."""
+    """Reads the catalog and asks OPA. Raises `Unavailable` while OPA is unavailable."""
 
     def __init__(self, deps: Deps, about_tool: AboutTool) -> None:
         """`about_tool` puts the question whether a tool may run, as it is put before each run."""
@@ -67,7 +67,7 @@ class OfferSteps:
                 rounds=settings.rounds, calls=settings.calls, tokens=settings.tokens, seconds=settings.plan_s
             ),
             to_models=settings.offer_to_models,
-            problems=self._tools.problems() if question.actor.role in ("owner", "admin") else (),
+            problems=self._tools.problems() if question.actor.role in ADMIN_ROLES else (),
         )
 
     @activity.defn(name="look_up_tool")

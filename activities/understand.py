@@ -25,7 +25,7 @@ class UnderstandSteps:
 
     @activity.defn(name="understand")
     async def understand(self, given: UnderstandInput) -> Understood:
-        """Raises `Unavailable` while Triton is away."""
+        """Raises `Unavailable` while Triton is unavailable."""
         language = detect_language(given.text)
         if not given.text.strip():
             return Understood(understanding=Understanding(language=language))

@@ -13,6 +13,7 @@ from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
 from channels.registry import Accounts
+from portico.contracts.messages import ADMIN_ROLES
 from portico.crypto.keyring import Keyring
 from portico.errors import Forbidden, Refused
 from portico.llm.offers import ModelOffers
@@ -142,7 +143,7 @@ SocketPerson = Annotated[Principal, Depends(socket_principal)]
 
 async def owner(person: Person) -> Principal:
     """For reading what belongs to all; changing it is for policy (`api/admin/decide.py`). Raises `Forbidden`."""
-    if person.role not in ("owner", "admin"):
+    if person.role not in ADMIN_ROLES:
         raise Forbidden("only the owner or an admin may do this")
     return person
 

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from portico.errors import PorticoError, Refused, Unavailable
 from portico.logs import logger
+from portico.problems import first_problem
 
 MEDIA_TYPE = "application/problem+json"
 UNAVAILABLE_RETRY_S = 2
@@ -72,9 +73,7 @@ async def _portico_error(request: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(step) for step in first["loc"])
-    return problem(422, "invalid_request", f"{where}: {first['msg']}")
+    return problem(422, "invalid_request", first_problem(error).line())
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -33,7 +33,7 @@ async def readyz(request: Request, deps: Webhooks) -> dict[str, str | dict[str, 
     """Events can be stored: Temporal answers. 503 otherwise.
 
     `models` counts the language model routes that answered last and those that failed; a gateway whose models
-    are away takes events all the same.
+    are unavailable takes events all the same.
     """
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):

@@ -111,7 +111,7 @@ class _WaitingGauges:
 
     def show(self, backlogs: Sequence[Backlog], outbox: tuple[int, float], dead_letters: int) -> None:
         for gauge in (self._tasks, self._age, self._pollers):
-            gauge.clear()  # rather none than old ones while Temporal is away
+            gauge.clear()  # rather none than old ones while Temporal is unavailable
         for one in backlogs:
             self._tasks.labels(one.queue, one.kind).set(one.tasks)
             self._age.labels(one.queue, one.kind).set(one.age_s)

@@ -18,6 +18,7 @@ from channels.web import WebSettings
 from portico.egress.guard import network
 from portico.errors import Misconfigured, NotFound
 from portico.logs import logger
+from portico.problems import problems_of
 from portico.settings.settings import Settings
 
 log = logger("channels")
@@ -132,7 +133,4 @@ def _is_secret(model: type[AccountSettings], key: str) -> bool:
 
 
 def _problems(where: str, error: ValidationError) -> Iterator[str]:
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        key = ".".join((where, *(str(step) for step in problem["loc"])))
-        words = {"extra_forbidden": "unknown key", "missing": "is missing"}
-        yield f"{key}: {words.get(problem['type'], problem['msg'].removeprefix('Value error, '))}"
+    yield from (problem.line(under=where) for problem in problems_of(error))

@@ -24,6 +24,7 @@ from portico.contracts.messages import (
     Sent,
 )
 from portico.errors import Refused, Unreadable
+from portico.problems import first_problem
 
 
 class WebSettings(AccountSettings):
@@ -83,8 +84,7 @@ class Web:
         try:
             body = _Body.model_validate(event.body)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise Unreadable("the message", f"{'.'.join(map(str, first['loc']))}: {first['type']}") from None
+            raise Unreadable("the message", first_problem(error).rule()) from None
         return Message(
             id=body.id,
             sender=Sender(id=body.person_id, name=body.name),

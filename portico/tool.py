@@ -25,6 +25,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema
 
+from portico.problems import problems_of
 from portico.tool_types import (
     ApprovalRequired,
     AskAgain,
@@ -291,20 +292,8 @@ def _read_argument(line: str, text: str, current: str, arguments: dict[str, str]
 
 
 def _problems(error: ValidationError) -> str:
-    shown = error.errors(include_url=False, include_input=False, include_context=False)[:_PROBLEMS_SHOWN]
-    return "; ".join(f"{_where(one)}: {_words(one)}" for one in shown)[:300]
-
-
-def _where(problem: Any) -> str:
-    return ".".join(str(step) for step in problem["loc"]) or "parameters"
-
-
-def _words(problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "no such parameter"
-    if problem["type"] == "missing":
-        return "is missing"
-    return str(problem["msg"]).removeprefix("Value error, ")
+    listed = problems_of(error, unknown="no such parameter")[:_PROBLEMS_SHOWN]
+    return "; ".join(problem.line(otherwise="parameters") for problem in listed)[:300]
 
 
 class _Untitled(GenerateJsonSchema):

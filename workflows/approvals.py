@@ -9,7 +9,16 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from portico.contracts import names
-    from portico.contracts.messages import Actor, Choice, ChoicesPart, Message, Part, Reply, TextPart
+    from portico.contracts.messages import (
+        ADMIN_ROLES,
+        Actor,
+        Choice,
+        ChoicesPart,
+        Message,
+        Part,
+        Reply,
+        TextPart,
+    )
     from portico.contracts.tool_steps import ApprovalAnswer, ToolWaiting
     from workflows import decide, replies
     from workflows.commands import ApprovalWord
@@ -19,7 +28,6 @@ with workflow.unsafe.imports_passed_through():
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 """No vowels: a code is no word."""
 CODE_LENGTH = 6
-APPROVERS = ("owner", "admin")
 _RUN = re.compile(r"tool-[A-Za-z0-9-]{1,80}")
 
 
@@ -127,7 +135,7 @@ class Approvals:
         text = replies.approval_text(
             waiting, approval.code, now=workflow.now().timestamp(), language=tool.language
         )
-        may_answer = approval.self_approval or tool.actor.role in APPROVERS or tool.group
+        may_answer = approval.self_approval or tool.actor.role in ADMIN_ROLES or tool.group
         part: Part
         if may_answer:
             part = ChoicesPart(text=text, choices=_choices(approval.code, tool.language))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from portico.contracts.messages import ADMIN_ROLES
     from portico.contracts.steps import ModelAnswer
     from portico.contracts.tool_steps import LookUpAnswer, LookUpQuestion
     from workflows import commands, replies
@@ -13,8 +14,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.delivery import Desk
     from workflows.generation import routes_of, why_not
     from workflows.state import Open
-
-APPROVERS = ("owner", "admin")
 
 
 class Lookups:
@@ -53,7 +52,7 @@ class Lookups:
 
     async def _choose_model(self, running: Running, name: str, language: str) -> str:
         turn = running.turn
-        if name and turn.message.group and turn.actor.role not in APPROVERS:
+        if name and turn.message.group and turn.actor.role not in ADMIN_ROLES:
             return replies.text("model_not_yours", language)
         if name.lower() == "auto":
             self._open.route = name = ""

@@ -14,14 +14,14 @@ LOCAL_ATTEMPTS = RetryPolicy(
     maximum_attempts=2,
     maximum_interval=timedelta(milliseconds=200),
 )
-"""One hiccup is repeated on the spot; what fails twice is a part that is away, and waits as a regular activity."""
+"""One hiccup is retried at once; what fails twice is an unavailable part, which a regular activity waits for."""
 
 PATIENT = RetryPolicy(
     initial_interval=timedelta(milliseconds=250),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=5),
 )
-"""A part is away: ask for ever, at most 5 s after it is back."""
+"""A part is unavailable: ask for ever, at most 5 s after it is back."""
 
 STEP_START_TO_CLOSE = timedelta(seconds=10)
 """A sub-second step that takes longer has lost its part; the next attempt finds it or waits."""

@@ -73,7 +73,7 @@ Activity = Callable[[Any, Input], Awaitable[Output]]
 
 
 class GivenUp(Exception):
-    """A person stopped the turn while it waited for a part that is away."""
+    """A person stopped the turn while it waited for a part that is unavailable."""
 
 
 @dataclass(frozen=True)

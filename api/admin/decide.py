@@ -21,7 +21,7 @@ async def decide_admin(
 
     `role` is the role that is given away, `subject` the id of what it is about. Raises `Forbidden` with
     policy's reasons (also where it would want an approval: nobody can give one here), `Unavailable` while
-    OPA is away.
+    OPA is unavailable.
     """
     now = time.time()
     asked = PolicyInput.about(

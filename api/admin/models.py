@@ -49,7 +49,7 @@ class Served(BaseModel):
 
     name: str
     state: str
-    """`loaded`, `loading`, `unloading`, `ready` to be loaded, `half fetched`, or `unknown` while Triton is away."""
+    """`loaded`, `loading`, `unloading`, `ready` to be loaded, `half fetched`; `unknown` without Triton."""
     language: bool
     size_bytes: int | None
     memory_mib: int | None

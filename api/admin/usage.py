@@ -12,12 +12,13 @@ from api.admin.decide import decide_admin
 from api.body import BodyRoute
 from api.chat.conversations import workflow_of
 from api.deps import App, AppDeps, Person
+from portico.contracts.messages import ADMIN_ROLES
 from portico.storage.access import Principal
 from portico.storage.usage import UsageRow
 
 router = APIRouter(tags=["models"], route_class=BodyRoute)
 
-SEES_ALL = ("owner", "admin", "auditor")
+SEES_ALL = (*ADMIN_ROLES, "auditor")
 CONVERSATION_ID = re.compile(r"conversation-[a-z2-7]{26}")
 
 

@@ -104,7 +104,7 @@ async def accept(deps: AppDeps, person: Principal, body: MessageBody) -> Message
 
 
 async def _stored(deps: AppDeps, attachments: list[AttachmentBody]) -> tuple[Attachment, ...]:
-    """Encrypt and keep what was sent along, before the event is stored. Raises `Unavailable` while S3 is away."""
+    """Store attachments, encrypted, before the event is stored. Raises `Unavailable`."""
     stored = []
     for attachment in attachments:
         try:

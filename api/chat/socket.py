@@ -31,6 +31,7 @@ from api.chat.conversations import (
 from api.chat.messages import STOP, AttachmentBody, MessageBody, accept, next_update
 from api.deps import AppDeps, app_deps, principal_of
 from portico.errors import BadInput, PorticoError, TooMany
+from portico.problems import first_problem
 from portico.storage.access import Principal
 
 router = APIRouter(tags=["chat"])
@@ -129,7 +130,7 @@ class ChatSession:
                 frame = await _frame(self._socket)
                 await self._handle(frame)
             except ValidationError as error:
-                await self._error(BadInput(f"a frame cannot be read: {error.errors()[0]['msg']}"), frame)
+                await self._error(BadInput(f"a frame cannot be read: {first_problem(error).text}"), frame)
             except PorticoError as error:
                 await self._error(error, frame)
 

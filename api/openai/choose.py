@@ -26,7 +26,7 @@ log = logger("edge")
 async def allowed_routes(deps: AppDeps, person: Principal, model: str) -> tuple[AllowedRoute, ...]:
     """The routes to try, first choice first: the named one, or with `auto` all that policy allows.
 
-    Raises `NotFound` for an unknown name, `Forbidden` with policy's reasons, `Unavailable` while OPA is away.
+    Raises `NotFound` for an unknown name, `Forbidden` with policy's reasons, `Unavailable` while OPA is unavailable.
     """
     candidates = deps.routes.candidates()
     wanted = candidates if model == AUTO else tuple(one for one in candidates if one.name == model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -26,6 +27,7 @@ from portico.errors import (
     Unavailable,
 )
 from portico.logs import logger
+from portico.problems import first_problem
 
 COME_AGAIN_S = 2
 
@@ -124,10 +126,10 @@ def described(error: PorticoError) -> tuple[int, dict[str, Any]]:
 
 
 def _invalid(error: RequestValidationError) -> Response:
-    first = error.errors()[0]
-    where = ".".join(str(step) for step in first["loc"] if step != "body")
-    message = f"{where}: {first['msg']}" if where else str(first["msg"])
-    return _answer(400, _body(message, "invalid_request_error", "invalid_request", where or None))
+    first = first_problem(error)
+    problem = replace(first, place=tuple(step for step in first.place if step != "body"))
+    where = ".".join(problem.place) or None
+    return _answer(400, _body(problem.line(), "invalid_request_error", "invalid_request", where))
 
 
 def _answer(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, JsonValue
 from api.body import BodyRoute
 from api.deps import App, Person
 from api.tools import runs
-from portico.contracts.messages import ExecutionResult, ToolInvocation
+from portico.contracts.messages import ADMIN_ROLES, ExecutionResult, ToolInvocation
 from portico.errors import NotFound
 
 router = APIRouter(tags=["tools"], route_class=BodyRoute)
@@ -76,7 +76,7 @@ async def list_tools(deps: App, person: Person) -> list[ToolInfo]:
 async def list_problems(deps: App, person: Person) -> ToolProblems:
     """Files that could not be read and names that are taken, for the owner and admins; empty for others."""
     known = await deps.tools.read()
-    return ToolProblems(problems=known.problems if person.role in runs.ADMINS else ())
+    return ToolProblems(problems=known.problems if person.role in ADMIN_ROLES else ())
 
 
 @router.post("/v1/invocations", status_code=202, responses=ENDED, response_model_exclude=HIDDEN)
@@ -148,7 +148,7 @@ async def cancel_invocation(invocation_id: str, deps: App, person: Person) -> No
 async def read_artifact(invocation_id: str, name: str, deps: App, person: Person) -> Response:
     """A file that a run kept, for who asked for the run, the owner and admins."""
     kept = await deps.artifacts.find(invocation_id, name)
-    if person.role not in runs.ADMINS and kept.person_id != person.person_id:
+    if person.role not in ADMIN_ROLES and kept.person_id != person.person_id:
         raise NotFound("the artifact")
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(kept.name)}",

@@ -24,7 +24,14 @@ from temporalio.service import RPCError, RPCStatusCode
 from api.deps import AppDeps
 from api.intake import RPC_TIMEOUT
 from portico.contracts import names
-from portico.contracts.messages import Actor, ExecutionError, ExecutionResult, ExecutionStatus, ToolInvocation
+from portico.contracts.messages import (
+    ADMIN_ROLES,
+    Actor,
+    ExecutionError,
+    ExecutionResult,
+    ExecutionStatus,
+    ToolInvocation,
+)
 from portico.contracts.policy import params_hash
 from portico.contracts.steps import ToolProgress, ToolRunInput
 from portico.errors import BadCall, BadInput, Conflict, NoSuchTool, NotFound, TooLarge, Unavailable
@@ -35,7 +42,6 @@ from portico.tools.callbacks import check_callback_url
 from portico.tools.catalog import nearest
 from portico.tools.checks import faults
 
-ADMINS = ("owner", "admin")
 LARGEST_PARAMETERS = 512 * 1024
 LOOK_EVERY_S, LOOK_SELDOM_S = 1.0, 8.0
 """How often a waiting door looks by itself, at first and later; what is told live comes at once."""
@@ -210,7 +216,7 @@ async def run_of(
     description = await _described(handle)
     if description.workflow_type != names.TOOL_RUN:
         raise NotFound("the invocation")
-    if not anybodys and person.role not in ADMINS and not await is_invoker(deps, person, invocation_id):
+    if not anybodys and person.role not in ADMIN_ROLES and not await is_invoker(deps, person, invocation_id):
         raise NotFound("the invocation")
     return handle
 

@@ -35,6 +35,7 @@ from portico.contracts.messages import (
 )
 from portico.egress.posts import Answer
 from portico.errors import Forbidden, Refused, Unreadable
+from portico.problems import first_problem
 from portico.retry_after import retry_after_s
 
 _SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]+={0,2}")
@@ -174,9 +175,7 @@ def _said(body: dict[str, Any]) -> _Said:
     try:
         return _Said.model_validate(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise Unreadable("the event", f"{where}: {first['type']}") from None
+        raise Unreadable("the event", first_problem(error).rule()) from None
 
 
 def _as_text(reply: Reply) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from portico.errors import Unreadable
+from portico.problems import first_problem
 
 UPDATE_KINDS = ("message", "edited_message", "callback_query")
 """What Telegram is asked for. Others are acknowledged and counted."""
@@ -123,9 +124,7 @@ def read_update(body: Any) -> Update:
     try:
         return _UPDATE.validate_python(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(step) for step in first["loc"]) or "body"
-        raise Unreadable("the update", f"{where[:100]}: {first['type']}") from None
+        raise Unreadable("the update", first_problem(error).rule()) from None
 
 
 def read_address(body: dict[str, Any]) -> str:

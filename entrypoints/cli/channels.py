@@ -21,6 +21,7 @@ from portico.contracts.messages import Sent
 from portico.crypto.keyring import Keyring
 from portico.egress.guard import network
 from portico.errors import Misconfigured, NotFound, Unavailable
+from portico.problems import first_problem
 from portico.settings.home import Home
 from portico.settings.load import load_settings, settings_path
 from portico.settings.toml_file import set_keys
@@ -146,8 +147,7 @@ def _telegram(token: str, account: str, api_base: str) -> Account:
             {"token": token} | ({"api_base": api_base} if api_base else {})
         )
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise Misconfigured(f"{wrong['loc'][0]}: {wrong['msg'].removeprefix('Value error, ')}") from None
+        raise Misconfigured(first_problem(error).line()) from None
     reach = network(load_settings(Home.from_environment()), allow=[settings.api_base])
     return Account("telegram", account, settings, reach)
 

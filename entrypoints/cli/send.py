@@ -15,7 +15,9 @@ class NoReply(PorticoError):
     code = "no_reply"
 
     def __init__(self, wait_s: float) -> None:
-        super().__init__(f"stored, but no reply within {wait_s:.0f} s; `portico status` tells what is away")
+        super().__init__(
+            f"stored, but no reply within {wait_s:.0f} s; `portico status` tells what is unavailable"
+        )
 
 
 def send(

@@ -85,7 +85,7 @@ class Lead:
         self._mine = False
 
     async def __call__(self) -> bool:
-        """Raises `Unavailable` where the database is away."""
+        """Raises `Unavailable` where the database is unavailable."""
         if time.monotonic() - self._asked >= self._ask_every_s:
             self._mine = False
             self._mine = await self._leases.acquire(LEASE, self._holder, self._lease_s, time.time())

@@ -86,8 +86,8 @@ class Promotion:
         self._taken: dict[str, float] = {}
 
     async def run(self) -> Promoted:
-        """Raises `Misconfigured` where no worker polls for the version, `Unavailable` while Temporal is away, both
-        before anything has changed; `Conflict` where another version is promoted meanwhile.
+        """Raises `Misconfigured` if no worker polls for the version and `Unavailable` without Temporal, both before
+        anything has changed; `Conflict` if another version is promoted at the same time.
         """
         plan = self._plan
         before = current_of(await self._deployment.info())

@@ -78,7 +78,7 @@ class Versions:
 
 
 class Deployment:
-    """All versions of one installation's workers. Raises `Unavailable` while Temporal is away."""
+    """All versions of one installation's workers. Raises `Unavailable` while Temporal is unavailable."""
 
     def __init__(self, client: Client, name: str) -> None:
         self._client = client

@@ -2,7 +2,7 @@
 # title: Is the whole bundle here?
 # description: |
 #   `ready` is there only when a bundle that Portico built is loaded: the build writes its revision and the
-#   shipped data beside the rules. Missing means that policy is away, and work waits.
+#   shipped data beside the rules. Missing means that policy is unavailable, and work waits.
 package system
 
 # METADATA

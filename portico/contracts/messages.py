@@ -170,6 +170,10 @@ class Decision(Contract):
         return any(obligation.kind == kind for obligation in self.obligations)
 
 
+ADMIN_ROLES = ("owner", "admin")
+"""Roles that administer Portico, and answer approvals of others' tool runs. Policy decides in the end."""
+
+
 class Actor(Contract):
     """A person, device or service as Portico knows it."""
 

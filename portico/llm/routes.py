@@ -247,7 +247,7 @@ async def _opened(
 
 @contextmanager
 def _aloud(event: str, route: str) -> Iterator[None]:
-    """The database is away: the log says so, and the answer goes on."""
+    """The database is unavailable: the log says so, and the answer goes on."""
     try:
         yield
     except Unavailable as error:

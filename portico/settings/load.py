@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from portico.errors import Misconfigured
 from portico.logs import logger
+from portico.problems import first_problem
 from portico.settings.home import Home
 from portico.settings.settings import Settings
 from portico.settings.table import Table
@@ -35,9 +36,10 @@ def load_settings(home: Home, config: Path | None = None) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        place = tuple(str(step) for step in error.errors()[0]["loc"])
-        source = next((name for steps, (name, _) in variables.items() if steps == place), str(path))
-        raise Misconfigured(f"{source}: {_first_problem(error)}") from None
+        first = first_problem(error)
+        source = next((name for steps, (name, _) in variables.items() if steps == first.place), str(path))
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise Misconfigured(f"{source}: {first.line()}{more}") from None
 
 
 def settings_path(home: Home, config: Path | None = None) -> Path:
@@ -120,13 +122,3 @@ def _put(values: dict[str, Any], steps: tuple[str, ...], name: str, value: str |
         if not isinstance(values, dict):
             raise Misconfigured(f"{name}: {level} is not a table")
     values[steps[-1]] = value
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(step) for step in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = "unknown key"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}: {message}{more}" if where else f"{message}{more}"

@@ -66,7 +66,7 @@ class RunningTool:
         self._report(text, fraction)
 
     async def artifact(self, name: str, data: bytes, media_type: str = "") -> Artifact:
-        """Keep a file with the result. Raises `ToolFailed` over a limit, `Unavailable` where S3 is away."""
+        """Keep a file with the result. Raises `ToolFailed` over a limit, `Unavailable` where S3 is unavailable."""
         self._artifacts[name] = await self._keep(name, data, media_type)
         return self._artifacts[name]
 

@@ -118,7 +118,7 @@ class Deployment:
         return answer.json()
 
     def ask(self, text: str, *, message: str) -> dict[str, Any] | None:
-        """A reply; nothing where a part is away at this moment."""
+        """A reply; nothing where a part is unavailable at this moment."""
         body = {"id": message, "text": text}
         try:
             with self.client() as client:

@@ -1,4 +1,4 @@
-"""G5: no effect without a recorded decision; while policy is away the work waits and nothing is let through."""
+"""G5: no effect without a recorded decision; while policy is unavailable the work waits and nothing is let through."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_nothing_is_let_through_while_policy_is_away(gateway: Gateway) -> None:
 
 
 def test_policy_that_goes_away_before_a_reply_leaves_holds_the_reply(gateway: Gateway) -> None:
-    """The model has been asked and writes; then policy is away: the finished reply waits at the door."""
+    """The model has been asked and writes; then policy is unavailable: the finished reply waits at the door."""
     chat = new_chat()
     before = len(gateway.model.asked)
     gateway.model.say(*("slow ",) * 10, pause_s=0.2)

@@ -118,7 +118,7 @@ def store(stack: RunningStack, name: str, value: str) -> None:
 
 
 def talk(gateway: Gateway) -> None:
-    """Text, command, tool, attachment, model, web, a failure, parts that are away, and kills between them."""
+    """Text, command, tool, attachment, model, web, a failure, parts that are unavailable, and kills between them."""
     bot = gateway.bot
     person = {"id": CHAT, "is_bot": False, "first_name": NAME, "language_code": "en"}
     more: dict[str, Any] = {"from": person}

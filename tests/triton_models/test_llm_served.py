@@ -347,7 +347,7 @@ async def test_an_answer_breaks_off_as_away_when_something_is_killed_and_the_nex
 
 
 async def tokens_in_the_end(models: TritonModels) -> int | None:
-    """Asked again while Triton is away, as a turn does. At times it ends together with a model's process."""
+    """Asked again while Triton is unavailable, as a turn does. At times it ends together with a model's process."""
     async with asyncio.timeout(90):
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Every step made to fail for good, in turn, and parts that are away: what a turn does then."""
+"""Every step made to fail for good, in turn, and parts that are unavailable: what a turn does then."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ async def test_a_bug_in_the_arrival_lane_is_a_dead_letter_and_the_lane_goes_on(
     await goes_on(world, chat)
 
 
-# --- a part is away --------------------------------------------------------------------------------------
+# --- a part is unavailable --------------------------------------------------------------------------------------
 
 
 async def test_one_hiccup_is_repeated_on_the_spot(world: World) -> None:

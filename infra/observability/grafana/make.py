@@ -49,7 +49,7 @@ TURNS = (
         "Steps that are tried again, a second",
         "reqps",
         ((_rate("portico_step_seconds_count", "step", '{end="again"}'), "{{step}}"),),
-        "Something that they need is away",
+        "Something that they need is unavailable",
     ),
     Panel(
         "Webhooks by end, a second",

@@ -20,7 +20,7 @@ WORDS = {"READY": "loaded", "LOADING": "loading", "UNLOADING": "unloading"}
 
 @dataclass(frozen=True)
 class ShelfModel:
-    """`state`: loaded, loading, unloading, ready (it can be loaded), half fetched, or unknown (Triton is away)."""
+    """`state`: loaded, loading, unloading, ready (it can be loaded), half fetched, or unknown (without Triton)."""
 
     name: str
     state: str
@@ -31,7 +31,7 @@ class ShelfModel:
 
 
 async def shelf(home: Home, settings: Settings) -> list[ShelfModel]:
-    """Language models first. Never raises for a Triton that is away: that is what the states tell then."""
+    """Language models first. Never raises for a Triton that is unavailable: that is what the states tell then."""
     states = await _states(home, settings)
     here = await asyncio.to_thread(installed, home)
     half = await asyncio.to_thread(half_pulls, home)

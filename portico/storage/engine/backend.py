@@ -25,7 +25,7 @@ class Backend(Protocol):
     """What a statement raises."""
 
     def prepare(self) -> None:
-        """Bring the schema up to date. Raises `Misconfigured`, or `Unavailable` where the server is away."""
+        """Bring the schema up to date. Raises `Misconfigured`, or `Unavailable` where the server is unavailable."""
 
     def connect(self, *, reading: bool) -> Connection: ...
 

@@ -65,7 +65,7 @@ class PostgresHub(LiveHub):
         self._listening: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen in the background: a database that is away makes pages slower, no more."""
+        """Listen in the background: a database that is unavailable makes pages slower, no more."""
         self._listening = asyncio.create_task(self._listen_for_ever())
 
     async def stop(self) -> None:

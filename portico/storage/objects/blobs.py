@@ -64,7 +64,7 @@ class BlobStore:
         await self._run(self._examine)
 
     async def put(self, content: bytes) -> BlobRef:
-        """Encrypt and store under a random name. Raises `Unavailable` where S3 is away."""
+        """Encrypt and store under a random name. Raises `Unavailable` where S3 is unavailable."""
         key = PREFIX + secrets.token_hex(16)
         await self._run(lambda: self._put(key, content))
         return BlobRef(key=key, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())

@@ -24,7 +24,7 @@ from portico.tools.mcp.results import line
 from portico.tools.mcp.stdio import Child
 
 LIST_EVERY_S = 15.0
-"""How often a server is asked for its tools: not all tell when they change, and none tells that it is away."""
+"""How often a server is asked for its tools: not all tell when they change, and none tells that it is unavailable."""
 CONNECT_S = 30.0
 LIST_S = 30.0
 MOST_PAGES = 20
@@ -79,7 +79,7 @@ class Link:
         """Raises `ToolFailed`, and `EndUnknown` where the server is lost meanwhile."""
         client = self._client
         if client is None:
-            raise ToolFailed("its server is away")
+            raise ToolFailed("its server is unavailable")
 
         async def told(progress: float, total: float | None, message: str | None) -> None:
             report(line(message or ""), min(max(progress / total, 0.0), 1.0) if total else None)

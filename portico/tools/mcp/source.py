@@ -1,6 +1,6 @@
 """MCP servers as a source of tools: each of theirs is one of ours, `SERVER_tool`, and each call a `ToolRun`.
 
-A server that is away makes its tools unavailable and nothing else. What tools say of themselves is pinned
+A server that is unavailable makes its tools unavailable and nothing else. What tools say of themselves is pinned
 (`portico.storage.mcp_pins`): a changed description is not offered until somebody approved it.
 """
 
@@ -137,7 +137,7 @@ class _Server:
 
         link, tool = self._link, self._remote_name(spec.name)
         if link is None or not tool:
-            raise ToolFailed(f"the server {self._name} is away: {self._away}")
+            raise ToolFailed(f"the server {self._name} is unavailable: {self._away}")
         arguments = dict(call.invocation.parameters)
         limit_s = self._server.timeout_s + MARGIN_S
         asked = asyncio.create_task(link.call(tool, arguments, run.progress, limit_s))
@@ -235,7 +235,7 @@ class _Server:
         if pin.pending is not None:
             return f"its description has changed; `portico tools approve {pin.name}` shows and approves it"
         if self._away:
-            return f"the MCP server {self._name} is away: {self._away}"
+            return f"the MCP server {self._name} is unavailable: {self._away}"
         if pin.name not in self._there:
             return f"the MCP server {self._name} does not have it any more"
         return ""

@@ -52,7 +52,7 @@ def test_a_wrong_token_is_one_clear_line_and_stores_nothing(portico: Portico, tm
 
 def test_a_platform_that_is_away_is_one_clear_line(portico: Portico) -> None:
     done = portico("add", "telegram", "--api-base", "http://127.0.0.1:9", given="1:abc\n")
-    assert (done.returncode, done.stderr.strip()) == (1, "portico: Telegram is away: ConnectError")
+    assert (done.returncode, done.stderr.strip()) == (1, "portico: Telegram is unavailable: ConnectError")
 
 
 def test_unknown_names_are_refused(portico: Portico) -> None:

@@ -226,7 +226,7 @@ async def test_what_comes_within_its_time_is_waited_for(
     (world.home.root / "late" / "data" / "late").mkdir(parents=True)
     with s3_server(world.home.root / "late", port=port):
         warnings = await waiting
-    assert [line.split(" is away")[0] for line in warnings] == ["OPA", "triton", "sandbox"]
+    assert [line.split(" is unavailable")[0] for line in warnings] == ["OPA", "triton", "sandbox"]
 
 
 @pytest.mark.parametrize(("part", "name"), STARTS)

@@ -80,7 +80,7 @@ def readable(folder: Path) -> list[Path]:
 
 
 async def test_a_server_that_is_away_is_unavailable(keyring: Keyring) -> None:
-    with pytest.raises(Unavailable, match="temporal is away"):
+    with pytest.raises(Unavailable, match="temporal is unavailable"):
         await connect(connections(), keyring)
 
 

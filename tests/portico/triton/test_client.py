@@ -1,4 +1,4 @@
-"""The client of the models: what it raises when Triton is away, slow or asked for nonsense."""
+"""The client of the models: what it raises when Triton is unavailable, slow or asked for nonsense."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def client(inner_stack: RunningStack) -> AsyncIterator[UnderstandClient]:
 async def test_says_that_triton_is_away() -> None:
     client = UnderstandClient("127.0.0.1:1")
 
-    with pytest.raises(Unavailable, match="triton is away"):
+    with pytest.raises(Unavailable, match="triton is unavailable"):
         await client.understand(["hello"])
     assert not await client.ready()
     await client.close()

@@ -29,7 +29,7 @@ def home(inner_stack: RunningStack, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             {"PORTICO_TEMPORAL__ADDRESS": "127.0.0.1:9"},
             ("--build-id", "b9"),
-            "temporal is away: nobody answers at 127.0.0.1:9",
+            "temporal is unavailable: nobody answers at 127.0.0.1:9",
         ),
         (
             {"PORTICO_TEMPORAL__BUILD_ID": "a b"},

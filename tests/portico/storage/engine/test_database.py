@@ -80,7 +80,7 @@ async def test_a_closed_database_is_away(db: Database) -> None:
 
 
 async def test_a_reader_cannot_write(db: Database) -> None:
-    with pytest.raises(Exception, match=r"readonly|is away"):
+    with pytest.raises(Exception, match=r"readonly|is unavailable"):
         await db.read(lambda connection: lease(connection, "a"))
 
 

@@ -293,7 +293,7 @@ async def test_a_web_server_that_ends_and_comes_back(start: Start, strange: Stra
     with http_server(strange, port) as url:
         running = start(pal={"url": url})
         await running.ready("pal_echo")
-    away = await running.gone("pal_echo", "the MCP server pal is away")
+    away = await running.gone("pal_echo", "the MCP server pal is unavailable")
     with pytest.raises(ToolFailed, match="away"):
         await running.call("pal_echo")
     assert away.description == "Says it again."
