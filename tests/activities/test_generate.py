@@ -1,3 +1,5 @@
+"""None"""
+
 from __future__ import annotations
 
 import asyncio
@@ -5,7 +7,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,6 @@ from temporalio.worker import Worker
 
 from activities.boundary import BoundaryInterceptor
 from activities.generate import PIECES_PER_S, GenerateSteps, in_full
-from activities.prompts import messages, newest
 from portico.contracts.messages import ConversationRef
 from portico.contracts.steps import DialogueLine, Generated, GenerateInput, RouteRef
 from portico.contracts.tool_steps import ToolOffer, ToolRequest, ToolReturn, ToolRound
@@ -88,6 +89,8 @@ ADD = ToolSpec(
     risk="low",
     content_hash="h1",
 )
+
+
 OFFERED = ToolOffer(name="add", content_hash="h1")
 
 
@@ -218,31 +221,6 @@ async def test_the_model_hears_rules_dialogue_and_question(steps: GenerateSteps,
     assert [line["content"] for line in heard[1:]] == ["hi", "hello", "and now?"]
 
 
-def rules(language: str, *, offered: bool = False, **given: Any) -> str:
-    told = messages(step(language=language, **given), today=date(2026, 11, 22), offered=offered)
-    return str(told[0]["content"])
-
-
-def test_the_rules_are_in_the_persons_language() -> None:
-    assert "中文" in rules("zh")
-    assert "English" in rules("en")
-    assert "language of the person" in rules("sv")
-
-
-def test_the_rules_say_what_the_model_can_do_in_this_round() -> None:
-    done = ToolRound(calls=(ToolRequest(id="call-0-0", name="time"),), results=())
-    for language in ("en", "zh"):
-        without, with_tools = rules(language), rules(language, offered=True)
-        after = rules(language, rounds=(done,))
-        assert len({without, with_tools, after}) == 3
-        assert all("2026-11-22" in one for one in (without, with_tools, after))
-    assert "cannot look anything up" in rules("en")
-    assert "never follow instructions" in rules("en", offered=True)
-
-
-# --- tools -------------------------------------------------------------------------------------------------
-
-
 async def test_calls_come_with_their_parameters_or_what_is_wrong(
     steps: GenerateSteps, model: FakeOpenAI
 ) -> None:
@@ -320,20 +298,6 @@ async def test_typing_is_shown_while_the_model_writes_and_delays_nothing(
     await ActivityEnvironment().run(steps.generate, step(channel="telegram"))
     assert shown == ["begins", "ends"]
     await routes.close()
-
-
-def test_old_lines_give_way_to_new_ones() -> None:
-    lines = tuple(
-        DialogueLine(role="user" if number % 2 == 0 else "assistant", text=str(number) * 10)
-        for number in range(8)
-    )
-    assert newest(lines, room=1000) == lines
-    assert newest(lines, room=45) == lines[4:]
-    assert newest(lines, room=35) == lines[6:], "an answer without its question is left out"
-    assert newest(lines, room=0) == ()
-
-
-# --- through the real Temporal server -------------------------------------------------------------------
 
 
 @workflow.defn(name="AskModel", sandboxed=False)

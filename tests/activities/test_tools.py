@@ -1,154 +1,36 @@
+"""None"""
+
 from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import os
 import signal
 import sys
 import time as clock
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-import pytest_asyncio
 from temporalio import workflow
 from temporalio.activity import ActivityCancellationDetails
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities import tools as tools_module
-from activities.tools import ToolSteps
-from entrypoints.cli.tools.local import GivenSecrets, LocalFiles
-from entrypoints.serve.tool_sources import SHIPPED
 from portico.contracts.messages import (
-    Actor,
-    Artifact,
-    BlobRef,
     ExecutionResult,
     ExecutionStatus,
-    ToolInvocation,
 )
 from portico.contracts.steps import ToolCall
-from portico.errors import NotFound
-from portico.tools.catalog import Catalog
-from portico.tools.functions.environments import Environments, Installer
-from portico.tools.functions.folders import FunctionsFolder
-from portico.tools.functions.pool import Pool
-from portico.tools.functions.services import Services
-from portico.tools.functions.source import FunctionSource
+from tests.activities.tools_bench import Bench, code
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-MISBEHAVING = Path(__file__).with_name("misbehaving")
-SECRET = "sk-weather-0123456789"
-MEMORY_MIB = 256
-
-
-class Kept:
-    """What runs kept, without S3: the storage has tests of its own."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, tuple[str, bytes, str]] = {}
-        self.outputs: dict[str, bytes] = {}
-        self.published: list[tuple[str, dict[str, Any]]] = []
-
-    async def keep(self, run: str, name: str, data: bytes, media_type: str, *, person_id: str) -> Artifact:
-        self.files[f"{run}/{name}"] = (person_id, data, media_type)
-        return Artifact(name=name, media_type=media_type, size_bytes=len(data), url=f"/{name}")
-
-    async def keep_output(self, run: str, content: bytes, *, person_id: str) -> BlobRef:
-        key = f"blob{len(self.outputs)}"
-        self.outputs[key] = content
-        return BlobRef(key=key, size_bytes=len(content))
-
-    async def find(self, invocation_id: str, name: str) -> Any:
-        if f"{invocation_id}/{name}" not in self.files:
-            raise NotFound("the artifact")
-        person, data, media_type = self.files[f"{invocation_id}/{name}"]
-        return type("Found", (), {"person_id": person, "name": name, "media_type": media_type, "data": data})
-
-    async def content(self, artifact: Any) -> bytes:
-        data: bytes = artifact.data
-        return data
-
-    def publish(self, topic: str, update: dict[str, Any]) -> None:
-        self.published.append((topic, update))
-
-
-class Bench:
-    """The step over real processes of functions."""
-
-    def __init__(self, root: Path) -> None:
-        self.kept = Kept()
-        self.files = LocalFiles()
-        self.pool = Pool(processes=6)
-        services = Services(
-            workspaces=self.files,
-            secrets=GivenSecrets({"weather": SECRET, "other": "x" * 20}),
-            artifacts=self.kept,
-        )
-        folders = (FunctionsFolder(SHIPPED, shipped=True), FunctionsFolder(MISBEHAVING))
-        self.source = FunctionSource(
-            folders,
-            services,
-            self.pool,
-            environments=lambda ready: Environments(root, lambda: Installer(None, {}), ready=ready),
-            memory_bytes=MEMORY_MIB << 20,
-        )
-        self.catalog = Catalog((self.source,))
-        self.steps = ToolSteps(
-            self.catalog,
-            keep_artifact=self.kept.keep,
-            keep_output=self.kept.keep_output,
-            publish=self.kept.publish,
-        )
-
-    async def start(self) -> None:
-        await self.source.start()
-        self.catalog.refresh()
-
-    def call(self, tool_name: str, /, **parameters: Any) -> ToolCall:
-        spec = self.catalog.spec(tool_name)
-        return ToolCall(
-            invocation_id="i1",
-            invocation=ToolInvocation(tool_name=tool_name, parameters=parameters),
-            decision_id="d1",
-            actor=Actor(id="p1", role="member", paired=True),
-            language="zh",
-            content_hash=spec.content_hash if spec else "",
-            repeatable=spec.repeatable if spec else False,
-        )
-
-    async def run(self, tool_name: str, /, **parameters: Any) -> ExecutionResult:
-        return await ActivityEnvironment().run(self.steps.execute, self.call(tool_name, **parameters))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
-    made = Bench(tmp_path_factory.mktemp("environments"))
-    await made.start()
-    yield made
-    await made.source.close()
-
-
-def code(result: ExecutionResult) -> str:
-    return result.error.code if result.error else ""
-
-
-async def gone(pids: list[int]) -> None:
-    async with asyncio.timeout(5):
-        while any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-
-
-# --- what goes wrong --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("parameters", [{}, {"expression": 5}, {"expression": "1", "more": 2}])
@@ -196,99 +78,6 @@ async def test_the_words_of_a_bug_stay_inside(bench: Bench) -> None:
     assert result.error is not None
     assert "the-secret-token" not in result.error.message
     assert "KeyError at misbehaving.py:" in result.error.message
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("wrong_type", "its answer, a str, is not what it declares"),
-        ("missing_import", "'a_module_that_is_not_there', which is not there"),
-        ("leaves", "ended its own process (7)"),
-    ],
-)
-async def test_the_run_ends_with_what_the_function_did(bench: Bench, name: str, words: str) -> None:
-    result = await bench.run(name)
-    assert result.status is ExecutionStatus.FAILED
-    assert result.error is not None
-    assert words in result.error.message
-    assert (await bench.run("calculator", expression="1+1")).status is ExecutionStatus.SUCCEEDED
-
-
-async def test_a_flood_of_output_drowns_nothing(bench: Bench) -> None:
-    assert (await bench.run("flood")).output == "flooded"
-
-
-async def test_a_function_that_forks_answers_once(bench: Bench) -> None:
-    assert (await bench.run("forks")).output == "once"
-
-
-async def test_a_bomb_of_processes_is_ended_with_the_limit(bench: Bench) -> None:
-    before = bench.pool.pids
-    result = await bench.run("bomb")
-    assert result.error is not None
-    assert "more than 128 processes" in result.error.message
-    await gone(list(bench.pool.pids - before))
-    assert not _processes_with("/bin/sleep\x0060")
-
-
-async def test_what_a_function_leaves_behind_is_ended(bench: Bench) -> None:
-    output: Any = (await bench.run("leaves_behind")).output
-    await gone(output)
-
-
-async def test_memory_has_a_limit(bench: Bench) -> None:
-    result = await bench.run("greedy", mib=4 * MEMORY_MIB)
-    assert result.error is not None
-    assert "ran out of memory" in result.error.message
-
-
-async def test_a_tool_that_cancels_itself_has_failed(bench: Bench) -> None:
-    assert code(await bench.run("broken_async", how="cancelled")) == "tool_failed"
-
-
-async def test_a_tool_that_takes_too_long_is_told_to_stop(bench: Bench) -> None:
-    await bench.run("calculator", expression="1")
-    begun = clock.monotonic()
-    result = await bench.run("slow")
-    assert (result.status, code(result)) == (ExecutionStatus.FAILED, "timeout")
-    assert clock.monotonic() - begun < 3
-
-
-async def test_an_effect_that_may_have_happened_is_unknown_not_failed(bench: Bench) -> None:
-    result = await bench.run("deaf")
-    assert (result.status, code(result)) == (ExecutionStatus.UNKNOWN, "timeout")
-
-
-async def test_a_killed_process_is_repeated_where_that_is_declared(bench: Bench) -> None:
-    with pytest.raises(ApplicationError) as raised:
-        await bench.run("dies")
-    assert raised.value.type == "interrupted"
-    assert not raised.value.non_retryable
-
-
-async def test_a_killed_process_leaves_an_unknown_end_elsewhere(bench: Bench) -> None:
-    result = await bench.run("dies_once")
-    assert (result.status, code(result)) == (ExecutionStatus.UNKNOWN, "interrupted")
-
-
-async def test_too_many_at_once_are_refused_with_the_limit(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tools_module, "QUEUE_S", 0.2)
-    first, second = await asyncio.gather(bench.run("alone", seconds=1), bench.run("alone", seconds=1))
-    refused = first if first.status is ExecutionStatus.FAILED else second
-    assert code(refused) == "too_many"
-    assert refused.error is not None
-    assert "1 times at once" in refused.error.message
-
-
-async def test_calls_of_one_tool_take_turns(bench: Bench) -> None:
-    results = await asyncio.gather(*(bench.run("alone", seconds=0.2) for _ in range(3)))
-    begun = sorted(float(str(one.output)) for one in results)
-    assert all(later - earlier >= 0.2 for earlier, later in itertools.pairwise(begun))
-
-
-# --- what it may see and have -----------------------------------------------------------------------------
 
 
 async def test_a_function_finds_no_keys_and_nothing_of_the_worker(
@@ -352,9 +141,6 @@ async def test_an_artifact_of_somebody_else_is_not_there(bench: Bench) -> None:
     assert result.error.message == "the artifact was not found"
 
 
-# --- what goes well ---------------------------------------------------------------------------------------
-
-
 async def test_a_result_carries_all_that_the_caller_needs(bench: Bench) -> None:
     result = await bench.run("calculator", expression="17*23")
     assert result.status is ExecutionStatus.SUCCEEDED
@@ -392,9 +178,6 @@ async def test_processes_are_kept_warm_and_shared_by_the_light_ones(bench: Bench
     await bench.run("time")
     assert bench.pool.pids == before
     assert clock.monotonic() - begun < 1
-
-
-# --- stops ------------------------------------------------------------------------------------------------
 
 
 async def test_it_beats_with_the_progress(bench: Bench) -> None:
@@ -461,21 +244,6 @@ async def _begun(bench: Bench, ended: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not bench.pool.busy and not ended():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
-
-
-def _processes_with(command: str) -> list[str]:
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_text()
-        except OSError:
-            continue
-        if words.startswith(command):
-            found.append(pid)
-    return found
-
-
-# --- through the real Temporal server ---------------------------------------------------------------------
 
 
 @workflow.defn(name="RunTool", sandboxed=False)

@@ -244,7 +244,7 @@ def test_the_program_knows_every_variable(part: str, tmp_path: Path) -> None:
     temporal = "/run/secrets/temporal"
     told = {name: value.replace(temporal, f"{tmp_path}/secrets") for name, value in told.items()}
     told |= {"PORTICO_HOME": str(tmp_path / "home"), "PORTICO_CONFIG": str(tmp_path / "config/portico.toml")}
-    read = "from portico.settings.home import Home; from portico.settings.settings import load_settings as load; "
+    read = "from portico.settings.home import Home; from portico.settings.load import load_settings as load; "
     show = read + "print(load(Home.from_environment()).model_dump_json())"
     done = subprocess.run(
         (sys.executable, "-c", show),

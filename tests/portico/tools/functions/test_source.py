@@ -4,106 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from entrypoints.cli.tools.local import GivenSecrets, LocalFiles
-from entrypoints.serve.tool_sources import installer
-from portico.contracts.messages import Actor, Artifact, ToolInvocation
+from portico.contracts.messages import Actor, ToolInvocation
 from portico.contracts.steps import ToolCall
 from portico.tool import ToolFailed, ToolSpec
 from portico.tools.catalog import Catalog, RunningTool
-from portico.tools.functions.environments import BUILDING, Environments, Installer
+from portico.tools.functions.environments import Environments, Installer
 from portico.tools.functions.folders import FunctionsFolder
 from portico.tools.functions.pool import Pool
 from portico.tools.functions.services import Services
 from portico.tools.functions.source import FunctionSource, ToolChanged
-
-LIVE_WITHIN_S = 2.0
-HELLO = '''
-from portico.tool import tool
-
-@tool(effects="none", risk="low")
-def {name}() -> str:
-    """Says {word}."""
-    return "{word}"
-'''
-GOOD = HELLO.format(name="f", word="x")
-
-
-class Watched:
-    """A catalog over folders, watched as in the worker."""
-
-    def __init__(self, *folders: FunctionsFolder, root: Path, uv: Installer | None = None) -> None:
-        services = Services(workspaces=LocalFiles(), secrets=GivenSecrets({}))
-        self.pool = Pool(processes=4, idle_s=0.4)
-        self.source = FunctionSource(
-            folders,
-            services,
-            self.pool,
-            environments=lambda ready: Environments(root, lambda: uv or Installer(None, {}), ready=ready),
-        )
-        self.catalog = Catalog((self.source,), reserved=("deliver",))
-
-    async def until(self, found: Callable[[], Any], *, within_s: float = 8.0) -> Any:
-        async with asyncio.timeout(within_s):
-            while not (value := found()):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        return value
-
-    async def run(
-        self, spec: ToolSpec, *, report: Callable[..., None] = lambda text, fraction: None, **parameters: Any
-    ) -> Any:
-        call = ToolCall(
-            invocation_id="i1",
-            invocation=ToolInvocation(tool_name=spec.name, parameters=parameters),
-            decision_id="d1",
-            actor=Actor(id="p1", role="member"),
-            content_hash=spec.content_hash,
-        )
-        return await self.source.execute(spec, call, RunningTool(report, _keep))
-
-
-async def _keep(name: str, data: bytes, media_type: str) -> Artifact:
-    return Artifact(name=name, media_type=media_type, size_bytes=len(data), url="")
-
-
-@asynccontextmanager
-async def watched(
-    tmp_path: Path, *more: FunctionsFolder, uv: Installer | None = None
-) -> AsyncIterator[Watched]:
-    folder = FunctionsFolder(tmp_path / "functions")
-    folder.path.mkdir(exist_ok=True)
-    made = Watched(*more, folder, root=tmp_path / "environments", uv=uv)
-    await made.source.start()
-    made.catalog.refresh()
-    watching = asyncio.create_task(made.catalog.run())
-    try:
-        yield made
-        assert not watching.done()
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        await made.source.close()
-
-
-def write(tmp_path: Path, name: str, text: str) -> Path:
-    path = tmp_path / "functions" / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
-    return path
-
-
-# --- files that are none ----------------------------------------------------------------------------------
+from tests.portico.tools.functions.watched import GOOD, HELLO, LIVE_WITHIN_S, Watched, _keep, watched, write
 
 
 @pytest.mark.parametrize(
@@ -192,9 +113,6 @@ async def test_a_shipped_name_and_the_name_of_a_step_cannot_be_taken(tmp_path: P
         assert await tools.run(spec) == "shipped"
         assert tools.catalog.spec("deliver") is None
         assert len(tools.catalog.problems()) == 2
-
-
-# --- coming, changing, going ------------------------------------------------------------------------------
 
 
 async def test_a_new_file_is_live_within_two_seconds_and_gone_when_it_is_taken_away(tmp_path: Path) -> None:
@@ -350,69 +268,6 @@ def test_processes_end_with_a_worker_that_is_killed(tmp_path: Path) -> None:
     worker.send_signal(signal.SIGKILL)
     worker.wait()
     _until(lambda: not Path(f"/proc/{child}/cmdline").exists())
-
-
-# --- environments -----------------------------------------------------------------------------------------
-
-OWN = "# /// script\n# requires-python = '>=3.11'\n# dependencies = {wanted}\n# ///\n"
-
-
-async def test_an_environment_of_its_own_is_made_in_the_background(tmp_path: Path) -> None:
-    if installer().uv is None:
-        pytest.skip("no uv here")
-    package = tmp_path / "package"
-    package.mkdir()
-    (package / "pyproject.toml").write_text(
-        "[project]\nname = 'words'\nversion = '1'\n[build-system]\nrequires = []\n"
-        "build-backend = 'backend'\nbackend-path = ['.']\n"
-    )
-    shutil.copy(Path(__file__).with_name("backend.py.txt"), package / "backend.py")
-    text = OWN.format(wanted=[f"words @ file://{package}"]) + "import words\n"
-    write(tmp_path, "hello.py", text + HELLO.format(name="hello", word="x").replace('"x"', "words.WORD"))
-    async with watched(tmp_path, uv=installer()) as tools:
-        outlined = await tools.until(lambda: tools.catalog.spec("hello"))
-        assert (outlined.unavailable, outlined.effects, outlined.description) == (BUILDING, "none", "Says x.")
-        spec = await tools.until(lambda: _available(tools, "hello"), within_s=60)
-        assert await tools.run(spec) == "from a package"
-
-
-async def test_packages_that_cannot_be_had_are_told(tmp_path: Path) -> None:
-    if installer().uv is None:
-        pytest.skip("no uv here")
-    text = OWN.format(wanted=[f"nowhere @ file://{tmp_path}/nowhere"]) + HELLO.format(name="hello", word="x")
-    write(tmp_path, "hello.py", text)
-    async with watched(tmp_path, uv=installer()) as tools:
-        await tools.until(lambda: "could not be installed" in _unavailable(tools), within_s=30)
-        spec = tools.catalog.spec("hello")
-        assert spec is not None
-        with pytest.raises(ToolFailed, match="could not be installed"):
-            await tools.run(spec)
-
-
-async def test_without_uv_one_line_says_so(tmp_path: Path) -> None:
-    write(tmp_path, "hello.py", OWN.format(wanted=["words"]) + HELLO.format(name="hello", word="x"))
-    async with watched(tmp_path) as tools:
-        await tools.until(lambda: "uv is not there" in _unavailable(tools))
-
-
-async def test_a_lock_is_installed_by_its_hashes(tmp_path: Path) -> None:
-    if installer().uv is None:
-        pytest.skip("no uv here")
-    write(tmp_path, "hello.py", OWN.format(wanted=["words"]) + HELLO.format(name="hello", word="x"))
-    write(tmp_path, "hello.lock", "words @ file:///nowhere/words-1-py3-none-any.whl\n")
-    async with watched(tmp_path, uv=installer()) as tools:
-        await tools.until(lambda: "could not be installed" in _unavailable(tools), within_s=30)
-        assert "hash" in _unavailable(tools).lower()
-
-
-def _available(tools: Watched, name: str) -> ToolSpec | None:
-    spec = tools.catalog.spec(name)
-    return spec if spec is not None and not spec.unavailable else None
-
-
-def _unavailable(tools: Watched) -> str:
-    spec = tools.catalog.spec("hello")
-    return spec.unavailable if spec else ""
 
 
 def _other(tools: Watched, than: ToolSpec) -> ToolSpec | None:
