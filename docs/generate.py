@@ -14,7 +14,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from channels.registry import CHANNELS
-from entrypoints.cli.main import COMMANDS, load
+from entrypoints.cli.commands import COMMANDS
+from entrypoints.cli.root import load
 from portico.settings.settings import Settings
 
 DOCS = Path(__file__).parent

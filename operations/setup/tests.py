@@ -1,4 +1,6 @@
-"""`make test` without arguments: quick tests share the machine, those that kill, flood or time stacks have it alone.
+"""`make test` without arguments: most tests run in three processes, those marked `alone` in two after them.
+
+Most wait for servers and states, so three processes on two cores are quicker than two.
 
 Tests use real servers, killed processes and real time on machines that do other things, too. So a few that failed
 are run once more, by themselves and with fresh servers: one that fails again fails the run, one that does not is
@@ -12,17 +14,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-ALONE = ("tests/entrypoints/cli", "tests/console", "tests/operations/embedded", "tests/guarantees")
+DEFAULT = "not long and not deploy"  # as in pyproject.toml, which `-m` replaces
+TOGETHER, ALONE = f"not alone and {DEFAULT}", f"alone and {DEFAULT}"
+IN_PARALLEL = ("--dist", "loadfile", "--no-loadscope-reorder")
 MOST_AGAIN = 5
 WELL, FAILED = 0, 1
 """Exit codes of pytest; any other one means that it did not come to its end."""
 
 
-def run(root: Path, alone: tuple[str, ...] = ALONE) -> int:
+def run(root: Path) -> int:
     """0 where every test has passed. Writes to standard output."""
-    together = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-    ignored = [f"--ignore={folder}" for folder in alone]
-    statuses = {_pytest(root, "--cache-clear", *together, *ignored), _pytest(root, *alone)}
+    statuses = {
+        _pytest(root, "--cache-clear", "-n", "3", *IN_PARALLEL, "-m", TOGETHER),
+        _pytest(root, "-n", "2", *IN_PARALLEL, "-m", ALONE),
+    }
     if statuses == {WELL}:
         return WELL
     return _again(root) if statuses <= {WELL, FAILED} else FAILED

@@ -8,6 +8,8 @@ from playwright.sync_api import FilePayload, expect
 from tests.console.conftest import OpenChat
 from tests.console.person import ChatPage
 
+pytestmark = pytest.mark.alone
+
 PHONE = {"viewport": {"width": 375, "height": 740}, "has_touch": True, "is_mobile": True}
 TRIED = {
     "en-US": ["Tokyo", "391", "time", "Hello"],

@@ -14,6 +14,8 @@ from tests.console.conftest import OpenChat
 from tests.console.person import ChatPage
 from tests.support import RunningStack
 
+pytestmark = pytest.mark.alone
+
 
 def test_the_api_killed_in_the_middle_loses_and_doubles_nothing(
     stack: RunningStack, open_chat: OpenChat

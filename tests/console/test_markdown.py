@@ -11,6 +11,8 @@ from playwright.sync_api import BrowserContext, Page
 
 from tests.support import RunningStack
 
+pytestmark = pytest.mark.alone
+
 RENDER = """async (texts) => {
   const { renderMarkdown } = await import("/console/static/markdown.js");
   return texts.map((text) => {

@@ -13,6 +13,8 @@ from tests.console.person import ChatPage
 from tests.fakes.openai import FakeOpenAI
 from tests.support import RunningStack
 
+pytestmark = pytest.mark.alone
+
 QUESTION = "Write me a poem about doors, please"
 
 

@@ -11,6 +11,8 @@ from playwright.sync_api import BrowserContext, expect
 from tests.console.conftest import OpenChat, login_path
 from tests.support import RunningStack
 
+pytestmark = pytest.mark.alone
+
 
 def test_without_a_session_the_page_says_how_to_get_one(
     stack: RunningStack, make_context: Callable[..., BrowserContext]

@@ -12,6 +12,8 @@ from tests.console.conftest import OpenChat
 from tests.console.person import ChatPage
 from tests.fakes.openai import FakeOpenAI
 
+pytestmark = pytest.mark.alone
+
 ROUTE = """
 [llm.routes.test]
 kind = "openai"

@@ -9,6 +9,8 @@ from tests.console.conftest import OpenChat
 from tests.console.person import ChatPage
 from tests.support import RunningStack
 
+pytestmark = pytest.mark.alone
+
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 FUNCTION = f'''
 """Draws, slowly."""

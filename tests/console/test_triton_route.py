@@ -20,6 +20,8 @@ from portico.temporal.client import connect as connect_to_temporal
 from tests.guarantees.history import story
 from tests.support import RunningStack, until
 
+pytestmark = pytest.mark.alone
+
 SETTINGS = """
 [llm.routes.mine]
 kind = "triton"

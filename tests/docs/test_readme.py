@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 import typer
 
-from entrypoints.cli.main import COMMANDS
+from entrypoints.cli.commands import COMMANDS
 from portico.settings.settings import Settings
 from portico.tool import spec_of
 from triton_models.intents import read_intent

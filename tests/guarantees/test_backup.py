@@ -16,6 +16,8 @@ from tests.guarantees.gateway import SECRET, Gateway, settings_for
 from tests.guarantees.platforms import Bot, is_marked, new_chat, unmarked
 from tests.support import RunningStack
 
+pytestmark = pytest.mark.alone
+
 NO_TRITON = 'triton = "127.0.0.1:1"\n'
 REFUSED_FOR_S = 4
 

@@ -25,6 +25,8 @@ import pytest
 from operations import probes
 from tests.support import RunningStack, until
 
+pytestmark = pytest.mark.alone
+
 NOBODY = 65534
 
 

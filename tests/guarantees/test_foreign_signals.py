@@ -10,6 +10,7 @@ import uuid
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
@@ -22,6 +23,8 @@ from portico.crypto.sealing import seal, seal_public_key
 from portico.ids import conversation_id
 from portico.temporal.codec import ENCODING_AES, ENCODING_SEALED
 from tests.support import RunningStack
+
+pytestmark = pytest.mark.alone
 
 
 def test_plain_text_at_temporals_door_is_no_message(stack: RunningStack) -> None:

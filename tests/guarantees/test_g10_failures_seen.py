@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from tests.fakes.telegram import refuse
 from tests.guarantees.gateway import Gateway, until
 from tests.guarantees.history import temporal
 from tests.guarantees.platforms import new_chat
 from tests.support import CHECKOUT
+
+pytestmark = pytest.mark.alone
 
 BLOCKED = refuse(403, "Forbidden: bot was blocked by the user")
 ROOMS = (

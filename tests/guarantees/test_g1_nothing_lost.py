@@ -14,6 +14,8 @@ from tests.guarantees.gateway import Gateway
 from tests.guarantees.platforms import Bot, Traffic, attempt, check_promises, new_chat, persist
 from tests.support import until
 
+pytestmark = pytest.mark.alone
+
 PARTS = ("api", "worker", "temporal", "opa", "triton", "s3")
 ENOUGH = 8
 """So many acks before a kill and after it: messages are in every stage when it comes."""

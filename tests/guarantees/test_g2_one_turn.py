@@ -10,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from websockets.sync.client import connect
 
 from tests.guarantees.gateway import Gateway
 from tests.guarantees.history import temporal
 from tests.guarantees.platforms import attempt, new_chat, persist
+
+pytestmark = pytest.mark.alone
 
 FENCE = "/fence"
 

@@ -9,6 +9,8 @@ from tests.fakes.telegram import too_many
 from tests.guarantees.gateway import Gateway
 from tests.guarantees.platforms import new_chat
 
+pytestmark = pytest.mark.alone
+
 HANGING_S = 12.0
 MESSAGES = 30
 STUCK = {"hangs": delay(HANGING_S), "answers 429": too_many(int(HANGING_S))}

@@ -14,6 +14,8 @@ from tests.guarantees.gateway import Gateway
 from tests.guarantees.history import temporal
 from tests.guarantees.platforms import is_marked, new_chat, unmarked
 
+pytestmark = pytest.mark.alone
+
 UNKNOWN_ENDS = {
     "dropped after it was taken": (drop(taken=True), 2),
     "dropped before it was taken": (drop(taken=False), 1),

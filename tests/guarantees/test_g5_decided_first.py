@@ -13,6 +13,8 @@ from tests.guarantees.gateway import Gateway, until
 from tests.guarantees.history import Event, all_runs, story, temporal
 from tests.guarantees.platforms import new_chat
 
+pytestmark = pytest.mark.alone
+
 EFFECTS = {"deliver": "authorize_egress", "generate": "authorize_model", "execute_tool": "authorize_tool"}
 RULE = """package portico.user.egress
 

@@ -20,6 +20,8 @@ from operations.setup.binaries import CHECKOUT, RUNSC
 from portico.settings.connections import sandbox_door
 from tests.support import RunningStack, until
 
+pytestmark = pytest.mark.alone
+
 START_S = 90
 OURS = ("entrypoints", "operations", "portico", "api", "activities", "workflows", "channels", "console")
 RUNS_CODE = {

@@ -22,6 +22,8 @@ from tests.guarantees.history import all_runs, temporal
 from tests.guarantees.platforms import Bot
 from tests.support import RunningStack
 
+pytestmark = pytest.mark.alone
+
 CHAT = 491701234567
 NAME = "Wilhelmina"
 TOKEN = "88001:fresh-token-QmF6ZWxHZXVzZQ"

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 CHECKOUT = Path(__file__).parents[2]
 SCENE = Path(__file__).with_name("loopback_only.py")
 CLONE_NEWNET = 0x40000000

@@ -58,9 +58,6 @@ BOT = "portico_test_bot"
 WAIT_S = 20.0
 
 
-PNG = b"\x89PNG\r\n\x1a\n of the tests"
-
-
 def settings_for(telegram: FakeTelegram, model: FakeOpenAI, **tables: Any) -> Settings:
     """Three accounts of the one bot: anyone may talk, paired people may, and one with a rate."""
     account = {

@@ -10,7 +10,8 @@ import pytest
 
 from tests.fakes.telegram import Sent
 from tests.support import RunningStack
-from tests.workflows.harness import BOT, PNG, World, eventually, open_world
+from tests.workflows.gate import PNG
+from tests.workflows.harness import BOT, World, eventually, open_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from entrypoints.cli.models.server import BUILDER, in_models_environment, running_triton, say
-from entrypoints.cli.output import print_json
+from entrypoints.cli.output import ProgressBar, is_terminal, print_json
 from operations.embedded.context import MODELS_ENVIRONMENT
 from operations.setup.binaries import CHECKOUT
 from portico.errors import BadInput, Misconfigured
@@ -198,16 +198,18 @@ def _check(folder: Path) -> dict[str, int]:
 
 
 class Progress:
-    """On a terminal one line that changes; else a line now and then. All of it on stderr."""
+    """On a terminal a bar; else a line every ten percent. All of it on stderr."""
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._said = -1
+        self._bar = ProgressBar() if is_terminal(sys.stderr) else None
+        self._printed = -1
 
-    def __call__(self, file: str, there: int, total: int) -> None:
-        percent = 100 if not total else there * 100 // total
-        if percent == self._said or (not self._live and percent < min(100, self._said + STEP)):
+    def __call__(self, file: str, done: int, total: int) -> None:
+        if self._bar is not None:
+            self._bar.show(file, done, total)
             return
-        self._said = percent
-        line = f"models: {percent:3d} %  {there / MIB:.1f} of {total / MIB:.1f} MiB  {file}"
-        typer.echo(f"\r\x1b[K{line}" if self._live else line, err=True, nl=not self._live or percent == 100)
+        percent = 100 if not total else done * 100 // total
+        if percent == self._printed or percent < min(100, self._printed + STEP):
+            return
+        self._printed = percent
+        typer.echo(f"models: {percent:3d} %  {done / MIB:.1f} of {total / MIB:.1f} MiB  {file}", err=True)

@@ -24,6 +24,8 @@ from portico.storage.engine.sqlcipher import connect
 from tests.entrypoints.cli.backup_machine import Machine, facts, fill
 from tests.support import CHECKOUT, until
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:

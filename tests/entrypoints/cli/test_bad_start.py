@@ -17,6 +17,8 @@ from portico.storage.engine.database import Database
 from tests.conftest import MakeStack
 from tests.support import RunningStack, until
 
+pytestmark = pytest.mark.alone
+
 
 def wrong_master_key(stack: RunningStack) -> None:
     open_keyring(stack.home)

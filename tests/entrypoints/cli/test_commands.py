@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,13 @@ import click
 import pytest
 import typer
 
-from entrypoints.cli.main import COMMANDS, load, main
+from entrypoints.cli.commands import COMMANDS, GROUPS
+from entrypoints.cli.main import main
+from entrypoints.cli.output import print_table
+from entrypoints.cli.root import load
 from tests.support import CHECKOUT, RunningStack
+
+pytestmark = pytest.mark.alone
 
 SECRET = "a-value-that-nobody-may-read"
 
@@ -61,6 +67,70 @@ def test_wrong_usage_is_told_without_a_traceback(command: tuple[str, ...], capsy
 def test_an_unknown_command_is_told(capsys: Output) -> None:
     assert main(["nosuch"]) == 2
     assert capsys.readouterr().err == "portico: no command 'nosuch'; `portico --help` lists them\n"
+
+
+def test_a_mistyped_command_is_answered_with_the_near_ones(capsys: Output) -> None:
+    assert main(["sned", "hi"]) == 2
+    assert "did you mean send?" in capsys.readouterr().err
+    assert main(["channels", "lst"]) == 2
+    assert "Did you mean 'list'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_says_its_version(option: str, capsys: Output) -> None:
+    assert main([option]) == 0
+    assert capsys.readouterr().out.startswith("portico 0.")
+
+
+def test_every_command_is_in_one_group() -> None:
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_shown_for_each_shell(shell: str, capsys: Output) -> None:
+    assert main(["--show-completion", shell]) == 0
+    assert "_PORTICO_COMPLETE" in capsys.readouterr().out
+    assert main(["--show-completion", "tcsh"]) == 1
+    assert "bash, zsh, fish" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "not_words"),
+    [("portico mo", {"models"}, {"up"}), ("portico channels ", {"add", "list"}, {"models"})],
+)
+def test_the_shell_gets_names_of_commands_and_of_their_commands(
+    line: str, words: set[str], not_words: set[str]
+) -> None:
+    done = subprocess.run(
+        (sys.executable, "-m", "entrypoints.cli.main"),
+        env=os.environ
+        | {"_PORTICO_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=CHECKOUT,
+    )
+    given = set(done.stdout.split())
+    assert words <= given and not (not_words & given)
+
+
+def test_wide_characters_line_up(capsys: Output) -> None:
+    print_table([("名字", "one"), ("name", "two")], empty="")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["名字  one", "name  two"]
+
+
+def test_a_terminal_gets_bold_names_and_no_color_none(tmp_path: Path) -> None:
+    code = "from entrypoints.cli.output import print_table; print_table([('a', 'b')], empty='')"
+    shown = {}
+    for name, extra in (("color", {"TERM": "xterm"}), ("plain", {"TERM": "dumb"})):
+        command = ("script", "-qec", f'{sys.executable} -c "{code}"', "/dev/null")
+        done = subprocess.run(
+            command, env={**os.environ, **extra}, capture_output=True, text=True, cwd=CHECKOUT, check=True
+        )
+        shown[name] = done.stdout
+    assert "\x1b[1m" in shown["color"]
+    assert "\x1b" not in shown["plain"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])

@@ -19,6 +19,8 @@ from operations.embedded.process import members
 from operations.embedded.temporal import SEARCH_ATTRIBUTES, journal_mode
 from tests.support import INNER, RunningStack
 
+pytestmark = pytest.mark.alone
+
 LISTEN = "0A"
 
 

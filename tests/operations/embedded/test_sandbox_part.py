@@ -16,6 +16,8 @@ from portico.settings.connections import sandbox_door
 from tests.conftest import MakeStack
 from tests.support import RunningStack, until
 
+pytestmark = pytest.mark.alone
+
 ONE_PART = ("opa", "sandbox")
 """What is tried here is the sandbox; OPA stands for the stack that it belongs to."""
 START_S = 90

@@ -14,6 +14,8 @@ from operations.embedded.selfcheck import QUESTION
 from tests.conftest import MakeStack
 from tests.support import RunningStack
 
+pytestmark = pytest.mark.alone
+
 
 def logs_in(address: str, path: str) -> bool:
     connection = http.client.HTTPConnection(address, timeout=10)

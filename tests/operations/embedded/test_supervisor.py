@@ -14,6 +14,8 @@ from operations.embedded.state import Registry, SupervisorLock
 from tests.conftest import MakeStack
 from tests.support import RunningStack, StartFailed, until
 
+pytestmark = pytest.mark.alone
+
 LIGHT = ("opa", "s3")
 
 

@@ -21,12 +21,15 @@ def test_flickers():
 
 
 def project(root: Path, *, shared: str = PASSES, alone: str = PASSES) -> int:
-    (root / "pyproject.toml").write_text("[tool.pytest.ini_options]\ntestpaths = ['tests']\n")
+    (root / "pyproject.toml").write_text(
+        "[tool.pytest.ini_options]\ntestpaths = ['tests']\nmarkers = ['alone', 'long', 'deploy']\n"
+    )
     for folder, text in (("shared", shared), ("alone", alone)):
         place = root / "tests" / folder
         place.mkdir(parents=True)
-        (place / f"test_{folder}.py").write_text(text)
-    return runner.run(root, alone=("tests/alone",))
+        mark = "import pytest\npytestmark = pytest.mark.alone\n" if folder == "alone" else ""
+        (place / f"test_{folder}.py").write_text(mark + text)
+    return runner.run(root)
 
 
 def test_what_passes_is_well(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from entrypoints.cli.main import main
 
+pytestmark = pytest.mark.alone
+
 
 def init(folder: Path, *more: str) -> int:
     return main(["deploy", "init", str(folder), *more])
