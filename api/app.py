@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
 from fastapi import APIRouter, FastAPI
 from starlette.routing import Route
 
@@ -18,8 +21,9 @@ from api.tools import approvals, events, pins, rest
 from api.tools.mcp.door import PATH as MCP_PATH
 from api.tools.mcp.door import McpDoor
 
-WEBHOOK_ROUTERS: tuple[APIRouter, ...] = (webhooks.router, health.router, reference.router)
+WEBHOOK_ROUTERS: tuple[APIRouter, ...] = (webhooks.router, health.router)
 APP_ROUTERS: tuple[APIRouter, ...] = (
+    reference.router,
     socket.router,
     messages.router,
     conversations.router,
@@ -41,21 +45,25 @@ APP_ROUTERS: tuple[APIRouter, ...] = (
 )
 
 
-def make_app(webhook_deps: WebhookDeps, app_deps: AppDeps | None, *, version: str) -> FastAPI:
-    """With `app_deps` the whole edge, without them the webhooks alone."""
+def make_app(
+    webhook_deps: WebhookDeps,
+    app_deps: AppDeps | None,
+    *,
+    version: str,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+) -> FastAPI:
+    """The whole edge; without `app_deps` the webhooks alone, which describe themselves to nobody."""
     app = FastAPI(
         title="Portico",
         version=version,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url="/openapi.json" if app_deps else None,
         responses=PROBLEMS,
+        lifespan=lifespan,
     )
-    app.state.webhooks = webhook_deps
-    app.state.deps = app_deps
-    for router in WEBHOOK_ROUTERS:
-        app.include_router(router)
-    for router in APP_ROUTERS if app_deps else ():
+    app.state.webhooks, app.state.deps = webhook_deps, app_deps
+    for router in (*WEBHOOK_ROUTERS, *(APP_ROUTERS if app_deps else (health.webhook_metrics_router,))):
         app.include_router(router)
     if app_deps:
         app.state.mcp = McpDoor(app_deps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, cast
 
-from fastapi import Depends, Request, WebSocket
+from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 from temporalio.client import Client
 
@@ -133,12 +133,7 @@ async def http_principal(request: Request) -> Principal:
     return await principal_of(request)
 
 
-async def socket_principal(socket: WebSocket) -> Principal:
-    return await principal_of(socket)
-
-
 Person = Annotated[Principal, Depends(http_principal)]
-SocketPerson = Annotated[Principal, Depends(socket_principal)]
 
 
 async def owner(person: Person) -> Principal:

@@ -194,3 +194,44 @@ def test_no_module_of_tests_outgrows_the_limit() -> None:
     modules = [name for name in tracked() if name.startswith("tests/") and name.endswith(".py")]
     lengths = {name: len((CHECKOUT / name).read_text().splitlines()) for name in modules}
     assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
+CATCH_ALLS = {
+    "activities/boundary.py": "the activity boundary",
+    "workflows/delivery.py": "the turn boundary",
+    "triton_models/llm/check.py": "the check of a pulled model: onnx raises nothing narrower",
+    "portico/tools/functions/line.py": "a function's own process",
+    "portico/storage/engine/database.py": "the database thread",
+}
+"""Every place that catches everything, and why."""
+
+
+def catches_everything(node: ast.AST) -> bool:
+    if isinstance(node, ast.ExceptHandler):
+        return node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException")
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in ("__exit__", "__aexit__"):
+        returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
+        return any(isinstance(one, ast.Constant) and one.value is True for one in returned)
+    return False
+
+
+def test_everything_is_caught_at_five_places_only() -> None:
+    found = {}
+    for folder in CODE:
+        for path in sorted((CHECKOUT / folder).rglob("*.py")):
+            number = sum(map(catches_everything, ast.walk(ast.parse(path.read_text()))))
+            if number:
+                found[str(path.relative_to(CHECKOUT))] = number
+    assert found == dict.fromkeys(CATCH_ALLS, 1)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "try: pass\nexcept Exception: pass",
+        "try: pass\nexcept: pass",
+        "def __exit__(self, *given): return True",
+    ],
+)
+def test_a_catch_all_is_noticed(code: str) -> None:
+    assert any(map(catches_everything, ast.walk(ast.parse(code))))

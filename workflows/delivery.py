@@ -142,7 +142,7 @@ class Desk:
             await work
         except asyncio.CancelledError:
             raise
-        except Exception as error:
+        except Exception as error:  # the turn boundary: one failed turn, and the lane goes on
             if is_cancelled_exception(error):
                 raise
             code, cause = failure_of(error)

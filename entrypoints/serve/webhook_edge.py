@@ -18,10 +18,8 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from temporalio.client import Client
 
-from api import health, webhooks
+from api.app import make_app
 from api.deps import WebhookDeps
-from api.errors import add_error_handlers
-from api.headers import SecurityHeaders
 from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
@@ -83,20 +81,7 @@ async def make_webhooks(settings: Settings) -> FastAPI:
         yield
         await asyncio.to_thread(deps.intake.traces.close)
 
-    app = FastAPI(
-        title="Portico",
-        version=portico_version(),
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        lifespan=lifespan,
-    )
-    app.state.webhooks, app.state.deps = deps, None
-    for router in (webhooks.router, health.router, health.webhook_metrics_router):
-        app.include_router(router)
-    add_error_handlers(app)
-    app.add_middleware(SecurityHeaders)
-    return app
+    return make_app(deps, None, version=portico_version(), lifespan=lifespan)
 
 
 def read_edge_settings(home: Home) -> Settings:

@@ -21,7 +21,6 @@ from portico.settings.home import Home
 from portico.triton.admin import TritonAdmin
 from portico.triton.client import UnderstandClient
 
-PRECISIONS = ("fp32", "int8")
 PREFIX = "eval_"
 TIMED = {1: 192, 16: 12}
 """Requests for each batch size, after a few that are not counted."""

@@ -48,6 +48,7 @@ class _Job:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        # Catch-all: whatever the work raises belongs to its caller; the database thread goes on.
         self.error = error
         return True
 

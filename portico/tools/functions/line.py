@@ -92,5 +92,6 @@ class Caught:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        # Catch-all: a function may raise anything; its process goes on and answers with it.
         self.error = error
         return True
