@@ -25,24 +25,13 @@ from portico.contracts.steps import Generated, GenerateInput
 from portico.errors import NotTaken, TooLarge
 from portico.llm.routes import Bill, Delta, ModelRoutes, OfferedTool
 from portico.storage.live.hub import LivePublisher
+from portico.texts import catalog
 from portico.tool import ToolSpec
 
 PIECES_PER_S = 20
 LONGEST_ANSWER = 100_000
 
 Typing = Callable[[ConversationRef], AbstractAsyncContextManager[None]]
-
-_ENDED_EARLY = {
-    "length": {
-        "en": "(The model stopped here: its limit is reached.)",
-        "zh": "（模型到达长度上限，回答在此中断。）",
-    },
-    "time_limit": {
-        "en": "(Cut off here: the model took too long.)",
-        "zh": "（模型用时过长，回答在此中断。）",
-    },
-}
-_EMPTY = {"en": "(The model gave no answer.)", "zh": "（模型没有给出回答。）"}
 
 
 class GenerateSteps:
@@ -127,14 +116,18 @@ class GenerateSteps:
         return self._routes.stream(step.route, told, tools=tools, bill=bill)
 
 
+ENDED_EARLY = frozenset({"length", "time_limit"})
+"""Reasons of an end after which the answer is not whole."""
+
+
 def in_full(text: str, finish: str, *, language: str) -> str:
     """The answer as it is sent: an early end and an empty answer are said, not hidden."""
-    nearest = "zh" if language == "zh" else "en"
     answer = text.strip()
     if not answer:
-        return _EMPTY[nearest]
-    note = _ENDED_EARLY.get(finish)
-    return f"{answer}\n\n{note[nearest]}" if note else answer
+        return catalog.text("generated", "empty", language)
+    if finish not in ENDED_EARLY:
+        return answer
+    return f"{answer}\n\n{catalog.text('generated', f'ended_by_{finish}', language)}"
 
 
 class ShownText:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
@@ -16,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from api.deps import principal_of
 from portico.errors import NotFound, Refused
+from portico.texts import catalog
 
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
@@ -36,6 +38,7 @@ def mount(app: FastAPI) -> None:
         [
             Route("/", _chat_page, methods=["GET"], include_in_schema=False),
             Route("/favicon.ico", _icon, methods=["GET"], include_in_schema=False),
+            Route("/console/static/texts.js", _texts, methods=["GET"], include_in_schema=False),
             Mount("/console/static", _Static(directory=STATIC)),
             Route("/console/{path:path}", _no_page, include_in_schema=False),
         ]
@@ -44,6 +47,13 @@ def mount(app: FastAPI) -> None:
 
 async def _chat_page(request: Request) -> Response:
     return _page(CHAT_PAGE) if await _is_known(request) else _page(CLOSED_PAGE, status=401)
+
+
+async def _texts(_: Request) -> Response:
+    """The page's section of the catalogue as a module."""
+    words = orjson.dumps(catalog.section("page")).decode()
+    headers = {"Cache-Control": REVALIDATE}
+    return Response(f"export const WORDS = {words};\n", media_type="text/javascript", headers=headers)
 
 
 async def _no_page(request: Request) -> Response:

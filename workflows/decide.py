@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from portico.contracts.messages import Contract, Message, MessageKind
 from portico.contracts.steps import Understood
+from portico.texts import catalog
 from workflows import replies
 
 STOP_WORDS = frozenset({"/stop", "stop", "停", "停止"})
@@ -43,7 +44,7 @@ def is_stop(message: Message) -> bool:
 def language_of(message: Message, understood: Understood | None = None) -> str:
     """The language to answer in: that of the text, else that of the person's client."""
     spoken = understood.understanding.language if understood else "und"
-    return replies.nearest(spoken if spoken not in ("", "und") else message.locale)
+    return catalog.nearest(spoken if spoken not in ("", "und") else message.locale)
 
 
 def decide_command(message: Message, *, language: str) -> Plan | None:

@@ -66,7 +66,7 @@ def completion(option: str, shell: str) -> None:
     if option == "--show-completion":
         typer.echo(get_completion_script(prog_name=PROGRAM, complete_var=COMPLETE, shell=chosen))
         return
-    _, path = install(shell=chosen, prog_name=PROGRAM, complete_var=COMPLETE)
+    _, path = install(chosen, PROGRAM, COMPLETE)
     typer.echo(f"completion for {chosen} is in {path}; open a new shell to use it")
 
 

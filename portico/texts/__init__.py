@@ -1,0 +1,1 @@
+"""Texts for people and models: one catalogue in English and Chinese."""
