@@ -188,7 +188,7 @@ def _hosts(spec: ToolSpec, settings: Settings) -> tuple[str, ...]:
     """What the settings name for this kind of tool; policy may still allow less."""
     if not spec.network:
         return ()
-    return settings.tools.sites if spec.name.startswith("browser") else settings.tools.hosts
+    return settings.tools.sites if spec.network == "sites" else settings.tools.hosts
 
 
 def _allowed_hosts(decision: Decision) -> tuple[str, ...]:

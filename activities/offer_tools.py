@@ -138,8 +138,7 @@ def _unreachable(spec: ToolSpec, action: Action) -> str:
     """A tool of the network is of no use where the owner named nothing that it may reach."""
     if not spec.network or not isinstance(action, ToolAction) or action.hosts:
         return ""
-    key = "sites" if spec.name.startswith("browser") else "hosts"
-    return f"the settings name nothing that it may reach ([tools] {key})"
+    return f"the settings name nothing that it may reach ([tools] {spec.network})"
 
 
 def _first_sentence(description: str) -> str:

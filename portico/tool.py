@@ -20,7 +20,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema
@@ -59,6 +59,7 @@ __all__ = [
 
 Effects = Literal["none", "read", "write"]
 Risk = Literal["low", "medium", "high"]
+Reach = Literal["", "hosts", "sites"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -86,7 +87,8 @@ class ToolSpec:
     timeout_s: float | None = None
     repeatable: bool = False
     secrets: tuple[str, ...] = ()
-    network: bool = False
+    network: Reach = ""
+    """Which of the settings' lists it may reach through its proxy: `hosts`, `sites`, or nothing."""
     concurrency: int = 4
     sandbox: bool = False
     file: str = ""
@@ -126,7 +128,8 @@ class ToolSpec:
     def from_json(cls, described: Mapping[str, Any]) -> ToolSpec:
         """A description back; fields of another release are left out."""
         known = {name: value for name, value in described.items() if name in _DESCRIBED}
-        return cls(**{**known, "secrets": tuple(known.get("secrets", ()))})
+        given = {"secrets": tuple(known.get("secrets", ())), "network": reach_of(known.get("network", ""))}
+        return cls(**{**known, **given})
 
 
 _DESCRIBED = frozenset(
@@ -136,6 +139,11 @@ _DESCRIBED = frozenset(
 )
 
 
+def reach_of(network: bool | str) -> Reach:
+    """`@tool(network=…)` as a list's name; True, as older descriptions have it, is `hosts`."""
+    return "hosts" if network is True else cast(Reach, network or "")
+
+
 def tool(
     *,
     effects: Effects,
@@ -143,7 +151,7 @@ def tool(
     timeout_s: float | None = None,
     repeatable: bool = False,
     secrets: Sequence[str] = (),
-    network: bool = False,
+    network: bool | Reach = False,
     concurrency: int = 4,
     sandbox: bool = False,
     unavailable: str = "",
@@ -153,7 +161,8 @@ def tool(
     `effects`: what it does to the world outside: nothing, reads it, changes it. `risk`: what a mistake would
     cost. `repeatable`: doing it twice does what doing it once does, so a lost attempt may be repeated.
     `secrets`: names of the owner's secrets that it may read. `network`: it gets a proxy to the hosts that policy
-    allows. `concurrency`: how many calls run at once. `sandbox`: it needs the sandbox service.
+    allows out of `[tools] hosts`, with "sites" out of `[tools] sites`, which are for whole browsers.
+    `concurrency`: how many calls run at once. `sandbox`: it needs the sandbox service.
     `unavailable`: why it cannot run on this machine, where the file finds that out when it is loaded.
     Raises `TypeError` for a function that cannot be a tool, when it is declared.
     """
@@ -161,6 +170,8 @@ def tool(
         raise TypeError(f"effects is one of {get_args(Effects)}, risk one of {get_args(Risk)}")
     if timeout_s is not None and timeout_s <= 0:
         raise TypeError("timeout_s is more than 0")
+    if network not in (True, False, *get_args(Reach)):
+        raise TypeError(f"network is True, False or one of {get_args(Reach)}")
     if concurrency < 1:
         raise TypeError("concurrency is at least 1")
     if isinstance(secrets, str):
@@ -171,7 +182,7 @@ def tool(
         "timeout_s": timeout_s,
         "repeatable": repeatable,
         "secrets": tuple(secrets),
-        "network": network,
+        "network": reach_of(network),
         "concurrency": concurrency,
         "sandbox": sandbox,
         "unavailable": unavailable,

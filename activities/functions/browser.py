@@ -49,7 +49,7 @@ class Step(BaseModel):
     )
 
 
-@tool(effects="read", risk="low", timeout_s=WHOLE_S, network=True, concurrency=2, unavailable=WHY_NOT)
+@tool(effects="read", risk="low", timeout_s=WHOLE_S, network="sites", concurrency=2, unavailable=WHY_NOT)
 async def browser_read(
     context: ToolContext, url: Url, offset: Annotated[int, Field(ge=0)] = 0
 ) -> dict[str, Any]:
@@ -64,7 +64,7 @@ async def browser_read(
         return await _read(page, offset)
 
 
-@tool(effects="read", risk="low", timeout_s=WHOLE_S, network=True, concurrency=2, unavailable=WHY_NOT)
+@tool(effects="read", risk="low", timeout_s=WHOLE_S, network="sites", concurrency=2, unavailable=WHY_NOT)
 async def browser_screenshot(context: ToolContext, url: Url, full_page: bool = False) -> dict[str, Any]:
     """Take a picture of a web page.
 
@@ -77,7 +77,7 @@ async def browser_screenshot(context: ToolContext, url: Url, full_page: bool = F
         return await _seen(context, page, full_page=full_page)
 
 
-@tool(effects="read", risk="low", timeout_s=WHOLE_S, network=True, concurrency=2, unavailable=WHY_NOT)
+@tool(effects="read", risk="low", timeout_s=WHOLE_S, network="sites", concurrency=2, unavailable=WHY_NOT)
 async def browser_pdf(context: ToolContext, url: Url, save_as: SavePath = "") -> dict[str, Any]:
     """Print a web page to a PDF.
 
@@ -90,7 +90,7 @@ async def browser_pdf(context: ToolContext, url: Url, save_as: SavePath = "") ->
         return await _printed(context, page, save_as)
 
 
-@tool(effects="read", risk="low", timeout_s=WHOLE_S, network=True, concurrency=2, unavailable=WHY_NOT)
+@tool(effects="read", risk="low", timeout_s=WHOLE_S, network="sites", concurrency=2, unavailable=WHY_NOT)
 async def browser_download(
     context: ToolContext, url: Url, click: Annotated[str, Field(max_length=300)] = "", save_as: SavePath = ""
 ) -> dict[str, Any]:
@@ -109,7 +109,7 @@ async def browser_download(
     return {"text": f"{written.path}, {written.size_bytes} bytes", "path": written.path}
 
 
-@tool(effects="write", risk="medium", timeout_s=WHOLE_S, network=True, concurrency=2, unavailable=WHY_NOT)
+@tool(effects="write", risk="medium", timeout_s=WHOLE_S, network="sites", concurrency=2, unavailable=WHY_NOT)
 async def browser_act(
     context: ToolContext,
     url: Url,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from portico.tool import BadParameters, ToolContext, ToolFailed, spec_of, tool
+from portico.tool import BadParameters, ToolContext, ToolFailed, ToolSpec, spec_of, tool
 
 
 @tool(effects="read", risk="medium", timeout_s=3)
@@ -133,3 +133,26 @@ def test_a_cancelled_context_says_so() -> None:
     assert context.cancelled
     with pytest.raises(ToolFailed):
         context.raise_if_cancelled()
+
+
+@pytest.mark.parametrize(
+    ("declared", "reach"), [(False, ""), (True, "hosts"), ("hosts", "hosts"), ("sites", "sites"), ("", "")]
+)
+def test_a_tool_says_which_list_of_the_settings_it_reaches(declared: Any, reach: str) -> None:
+    @tool(effects="read", risk="low", network=declared)
+    def looks() -> None:
+        """Looks."""
+
+    assert spec_of(looks).network == reach
+
+
+def test_an_unknown_reach_is_refused() -> None:
+    with pytest.raises(TypeError, match="network is"):
+        tool(effects="read", risk="low", network="everywhere")  # type: ignore[arg-type]
+
+
+def test_a_description_of_an_older_release_is_read() -> None:
+    described = {"name": "x", "description": "", "parameters": {}, "effects": "read", "risk": "low"}
+    assert ToolSpec.from_json({**described, "network": True}).network == "hosts"
+    assert ToolSpec.from_json({**described, "network": False}).network == ""
+    assert ToolSpec.from_json(described).network == ""

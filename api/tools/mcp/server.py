@@ -198,7 +198,7 @@ def _tool(spec: ToolSpec) -> types.Tool:
             read_only_hint=spec.effects != "write",
             destructive_hint=spec.effects == "write",
             idempotent_hint=spec.repeatable,
-            open_world_hint=spec.network,
+            open_world_hint=bool(spec.network),
         ),
     )
 

@@ -14,11 +14,11 @@ from typing import Any, get_args
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from portico.tool import Effects, Risk, ToolSpec
+from portico.tool import Effects, Reach, Risk, ToolSpec, reach_of
 
 LARGEST_FILE = 1 << 20
 _BLOCK = re.compile(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
-_FLAGS = ("timeout_s", "repeatable", "network", "concurrency", "sandbox")
+_FLAGS = ("timeout_s", "repeatable", "concurrency", "sandbox")
 
 
 class BadFile(Exception):
@@ -78,6 +78,7 @@ def _outlined(node: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call | Non
         parameters={"type": "object", "properties": {}},
         effects=effects if effects in get_args(Effects) else "write",
         risk=risk if risk in get_args(Risk) else "high",
+        network=reach if (reach := reach_of(given.get("network", ""))) in get_args(Reach) else "hosts",
         **{name: given[name] for name in _FLAGS if isinstance(given.get(name), int | float)},
     )
 
