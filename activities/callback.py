@@ -73,7 +73,7 @@ class CallbackSteps:
 
     @activity.defn(name="authorize_callback")
     async def authorize_callback(self, question: CallbackQuestion) -> CallbackAnswer:
-        """Asked with the settings of this moment: those of the door may be hours old."""
+        """Asked with the settings of this moment: those at the request may be hours old."""
         try:
             place = read_callback_url(question.url, self._settings)
         except BadInput as error:

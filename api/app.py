@@ -18,8 +18,8 @@ from api.openai import chat as openai_chat
 from api.openai import embeddings as openai_embeddings
 from api.openai import models as openai_models
 from api.tools import approvals, events, pins, rest
-from api.tools.mcp.door import PATH as MCP_PATH
-from api.tools.mcp.door import McpDoor
+from api.tools.mcp.endpoint import PATH as MCP_PATH
+from api.tools.mcp.endpoint import McpEndpoint
 
 WEBHOOK_ROUTERS: tuple[APIRouter, ...] = (webhooks.router, health.router)
 APP_ROUTERS: tuple[APIRouter, ...] = (
@@ -66,7 +66,7 @@ def make_app(
     for router in (*WEBHOOK_ROUTERS, *(APP_ROUTERS if app_deps else (health.webhook_metrics_router,))):
         app.include_router(router)
     if app_deps:
-        app.state.mcp = McpDoor(app_deps)
+        app.state.mcp = McpEndpoint(app_deps)
         app.routes.append(Route(MCP_PATH, app.state.mcp))
     add_error_handlers(app)
     app.add_middleware(SecurityHeaders)

@@ -32,7 +32,7 @@ class Metrics:
 
         self.openai_requests = Counter(
             "portico_openai_requests_total",
-            "Requests at the OpenAI-compatible door by status; a stream counts as it began",
+            "Requests at the OpenAI-compatible endpoint by status; a stream counts as it began",
             ["path", "status"],
             registry=self.registry,
         )
@@ -131,7 +131,7 @@ class _ModelGauges:
         self._failing = gauge("route_failing", "Failures of a route since its last answer")
         self._answers = gauge("answers_today", "Answers of a route today")
         self._tokens = gauge("tokens_today", "Tokens of a route today", "direction")
-        self._waiting = gauge("door_waiting", "Programs that wait for a place of a model at the door")
+        self._waiting = gauge("door_waiting", "Programs that wait for a place of a model at the edge")
         self._cost = gauge("cost_today", "What a route cost today, in the currency of the settings")
 
     def show(

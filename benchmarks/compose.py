@@ -57,7 +57,7 @@ class Spent:
     memory_mib: float
 
 
-class _Door(http.client.HTTPConnection):
+class _DockerConnection(http.client.HTTPConnection):
     """The daemon's own API on its socket: the client prints shares, not sums."""
 
     def __init__(self, path: Path) -> None:
@@ -75,10 +75,10 @@ def spent(docker: Docker) -> dict[str, Spent]:
     sums: dict[str, Spent] = {}
     for line in docker.run("ps", "--filter", label, "--format", form).splitlines():
         container, service = line.split()
-        door = _Door(docker.socket)
-        door.request("GET", f"/containers/{container}/stats?stream=false&one-shot=true")
-        told = json.load(door.getresponse())
-        door.close()
+        connection = _DockerConnection(docker.socket)
+        connection.request("GET", f"/containers/{container}/stats?stream=false&one-shot=true")
+        told = json.load(connection.getresponse())
+        connection.close()
         memory = told["memory_stats"]
         cached = memory.get("stats", {}).get(
             "total_inactive_file", memory.get("stats", {}).get("inactive_file", 0)

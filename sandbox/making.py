@@ -1,4 +1,4 @@
-"""How sandboxes come to be: started anew, or from a picture, which is quicker and comes with a ready kernel."""
+"""How sandboxes come to be: started again, or from a picture, which is quicker and comes with a ready kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How Triton is started for Portico, embedded and in an image: its flags, its closed doors, its variables.
+"""How Triton is started for Portico, embedded and in an image: its flags, its restricted endpoints, its variables.
 
 What changes Triton (models, shared memory, trace, logging) asks for a key, and there is no HTTP. Only the standard
 library: images start it before anything else is there.
@@ -25,7 +25,7 @@ VARIABLES = {
 
 
 @dataclass(frozen=True)
-class Doors:
+class Listen:
     """Where it listens."""
 
     address: str
@@ -34,7 +34,7 @@ class Doors:
 
 
 def flags(
-    repositories: Sequence[Path], doors: Doors, *, key: str, backends: Path | None = None, gpu: bool = False
+    repositories: Sequence[Path], listen: Listen, *, key: str, backends: Path | None = None, gpu: bool = False
 ) -> tuple[str, ...]:
     """Everything behind the program's name. Without `backends` the server's own folder is used."""
     return (
@@ -44,12 +44,12 @@ def flags(
         *(f"--load-model={name}" for name in LOADED),
         "--allow-http=false",
         "--allow-grpc=true",
-        f"--grpc-address={doors.address}",
-        f"--grpc-port={doors.grpc_port}",
+        f"--grpc-address={listen.address}",
+        f"--grpc-port={listen.grpc_port}",
         f"--grpc-restricted-protocol={RESTRICTED}:{ADMIN_HEADER}={key}",
         "--allow-metrics=true",
-        f"--metrics-address={doors.address}",
-        f"--metrics-port={doors.metrics_port}",
+        f"--metrics-address={listen.address}",
+        f"--metrics-port={listen.metrics_port}",
         f"--allow-gpu-metrics={'true' if gpu else 'false'}",
         "--allow-cpu-metrics=false",
         "--strict-readiness=true",

@@ -34,7 +34,7 @@ DELIVERY_PATIENCE = RetryPolicy(
 """A platform may be away for hours; a minute between attempts is polite and loses nothing."""
 
 DELIVER_START_TO_CLOSE = timedelta(seconds=45)
-"""Longer than the slowest platform call (30 s), so that an attempt ends by its own time-out, with a known end."""
+"""Longer than the slowest platform call (30 s), so that an attempt ends by its own timeout, with a known end."""
 
 DELIVER_HEARTBEAT = timedelta(seconds=10)
 """It beats every second while the platform thinks; a lost worker delays a reply by this and not by the above."""

@@ -1,4 +1,4 @@
-"""Decisions of doors without a workflow: policy is asked and its answer stored before anything is changed."""
+"""Decisions at the edge, outside of workflows: policy is asked and its answer stored before anything is changed."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Me(BaseModel):
 
 @router.get("/login", include_in_schema=False)
 async def login(token: str, request: Request, deps: App) -> Response:
-    """Trade a one-time token for a session. A used or old one is refused; a browser is shown to the door."""
+    """Trade a one-time token for a session. Used or old tokens are refused; browsers get the page on how to log in."""
     session = await deps.access.redeem_login(token)
     if session is None and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse("/", status_code=303)

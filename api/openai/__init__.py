@@ -1,1 +1,1 @@
-"""The OpenAI-compatible door: other programs use the private models, under the same policy."""
+"""The OpenAI-compatible endpoint: other programs use the private models, under the same policy."""

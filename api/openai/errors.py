@@ -1,4 +1,4 @@
-"""Errors in the shape that OpenAI's clients read, for the paths of this door alone."""
+"""Errors in the shape that OpenAI's clients read, for the OpenAI-compatible paths alone."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"description": "Not possible", "content": {"application/json": {"schema": _SCHEMA}}},
     "5XX": {"description": "Not possible now", "content": {"application/json": {"schema": _SCHEMA}}},
 }
-"""What every route of this door may answer, for the OpenAPI document."""
+"""Responses of every route of this endpoint, for the OpenAPI document."""
 
 log = logger("edge")
 
@@ -95,7 +95,7 @@ class OpenAiRoute(AttachmentsRoute):
 
 
 class Unsupported(BadInput):
-    """Something of OpenAI's that this door does not have. `param` names the field."""
+    """Something of OpenAI's that this endpoint does not support. `param` names the field."""
 
     def __init__(self, param: str, why: str) -> None:
         super().__init__(f"{param}: {why}")

@@ -1,4 +1,4 @@
-"""What may be asked at the door, and how it becomes a request to a route."""
+"""Requests of OpenAI clients, and how they become requests to a route."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Wanted:
 
 
 def wanted_of(body: ChatRequest) -> Wanted:
-    """Raises `Unsupported` for what this door does not have."""
+    """Raises `Unsupported` for what this endpoint does not support."""
     if body.n not in (None, 1):
         raise Unsupported("n", "one answer at a time")
     if body.logprobs:

@@ -1,4 +1,4 @@
-"""Runs of tools for every door of the edge: REST, gRPC and MCP start, watch and cancel them here.
+"""Tool runs for every interface of the edge: REST, gRPC and MCP start, watch and cancel them here.
 
 Each run is a durable `ToolRun`, decided by policy inside it. What cannot be run at all (no such tool, parameters that
 do not fit) is told here, before anything is asked or stored.
@@ -44,7 +44,7 @@ from portico.tools.checks import faults
 
 LARGEST_PARAMETERS = 512 * 1024
 LOOK_EVERY_S, LOOK_SELDOM_S = 1.0, 8.0
-"""How often a waiting door looks by itself, at first and later; what is told live comes at once."""
+"""How often a waiting request polls, at first and later; what is told live comes at once."""
 BRIEF_S = 0.05
 
 
@@ -76,7 +76,7 @@ async def start(
     invocation: ToolInvocation,
     *,
     key: str | None = None,
-    door: str = "rest",
+    via: str = "rest",
     language: str = "en",
 ) -> str:
     """The id of the run; the same `key` of the same person is the same run.
@@ -94,7 +94,7 @@ async def start(
         invocation=invocation,
         actor=Actor(id=person.person_id, role=person.role, paired=True),
         language=language,
-        door=door,
+        door=via,
     )
     facts = {"workflow": invocation_id, "tool": spec.name}
     with deps.intake.traces.span("invoke", invocation_id, facts, root=True):

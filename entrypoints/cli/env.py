@@ -31,7 +31,7 @@ def env(as_json: Json = False) -> None:
 
 def variables(home: Home, settings: Settings) -> dict[str, str]:
     """Raises `Misconfigured` where no stack was started on this home."""
-    from portico.settings.connections import connect_to, part_address, sandbox_door
+    from portico.settings.connections import connect_to, part_address, sandbox_address
 
     known = connect_to(settings, home)
     scheme = "https" if settings.tls.certificate else "http"
@@ -47,7 +47,7 @@ def variables(home: Home, settings: Settings) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": known.s3_secret_key.get_secret_value(),
         "AWS_REGION": "us-east-1",
     }
-    sandbox = sandbox_door(settings, home)
+    sandbox = sandbox_address(settings, home)
     if sandbox.url:
         values |= {"E2B_API_URL": sandbox.url, "E2B_SANDBOX_URL": sandbox.url, "E2B_API_KEY": sandbox.key}
     if home.cli_key.exists():

@@ -14,7 +14,7 @@ from api.deps import AppDeps, WebhookDeps
 from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
-from api.tools.grpc.server import GrpcDoor
+from api.tools.grpc.server import GrpcServer
 from channels.registry import Accounts, close_channels
 from console import pages
 from entrypoints.serve.http_timeouts import patient
@@ -183,7 +183,7 @@ async def serve() -> None:
     ground = await lay_foundation()
     app = await make_edge(ground)
     config = server_config(app, ground.settings)
-    grpc = GrpcDoor(app.state.deps)
+    grpc = GrpcServer(app.state.deps)
     await grpc.start()
     settle_memory()
     await uvicorn.Server(config).serve()

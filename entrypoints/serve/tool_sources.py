@@ -11,7 +11,7 @@ from activities.tools import STEP_NAMES
 from entrypoints.serve.wiring import Foundation
 from operations.setup.binaries import CHECKOUT, cache_directory
 from portico.egress.proxy import egress_proxy
-from portico.settings.connections import sandbox_door
+from portico.settings.connections import sandbox_address
 from portico.settings.home import Home
 from portico.settings.settings import Settings
 from portico.settings.table import MIB
@@ -64,10 +64,10 @@ def make_services(ground: Foundation, blobs: BlobStore, *, proxy: Grant | None =
 
 def sandbox_access(settings: Settings, home: Home, person_id: str) -> SandboxAccess | str:
     """Access for one person's task, or why there is none now."""
-    door = sandbox_door(settings, home)
-    if door.unavailable:
-        return door.unavailable
-    return SandboxAccess(door.url, door.url, door.key, {"portico": person_id})
+    sandbox = sandbox_address(settings, home)
+    if sandbox.unavailable:
+        return sandbox.unavailable
+    return SandboxAccess(sandbox.url, sandbox.url, sandbox.key, {"portico": person_id})
 
 
 def make_functions(settings: Settings, home: Home, services: Services) -> FunctionSource:

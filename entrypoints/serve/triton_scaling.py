@@ -65,7 +65,7 @@ class Hysteresis:
 
 
 def load_between(before: ModelWork, after: ModelWork, *, seconds: float) -> Load:
-    """A model that was loaded anew counts from zero: what it tells is then all there is."""
+    """A model that was loaded again counts from zero: what it tells is then all there is."""
     if after.requests < before.requests:
         before = ModelWork(0, 0, 0)
     requests = after.requests - before.requests

@@ -42,7 +42,7 @@ from portico.contracts import names
 from portico.logs import logger
 from portico.policy.opa import PolicyClient
 from portico.private_files import write_private
-from portico.settings.connections import triton_door
+from portico.settings.connections import triton_address
 from portico.settings.servers import TemporalSettings
 from portico.storage.data_classes import DataClasses
 from portico.storage.dead_letters import DeadLetters
@@ -187,7 +187,7 @@ def version_of(temporal: TemporalSettings) -> WorkerDeploymentConfig | None:
 
 async def _follow_queue(ground: Foundation) -> None:
     """Of the Triton that belongs to this home; another's is not ours to change."""
-    address, key = triton_door(ground.settings, ground.home)
+    address, key = triton_address(ground.settings, ground.home)
     if key.get_secret_value():
         admin = TritonAdmin(address, key.get_secret_value())
         shared = ground.settings.database.url is not None

@@ -108,7 +108,7 @@ def _copies(home: Home) -> Iterator[Path]:
 
 
 def _copy_temporal(source: Path, target: Path) -> None:
-    """In one step: a copy in several would begin anew at each of the server's writes."""
+    """In one step: a copy in several would begin again at each of the server's writes."""
     target.touch(mode=0o600)
     try:
         with (

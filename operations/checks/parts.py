@@ -115,7 +115,7 @@ def may_come_later(settings: Settings) -> list[tuple[str, Look]]:
 
 
 def own_ports(settings: Settings) -> None:
-    """Raises `Misconfigured` where the edge's doors are taken."""
+    """Raises `Misconfigured` if the edge's ports are taken."""
     for key, port in (("port", settings.port), ("grpc_port", settings.grpc_port)):
         if port and not is_free(port, host=settings.host):
             raise Misconfigured(

@@ -1,7 +1,7 @@
 """Puts an archive in the place of a compose deployment's data.
 
 A table in Portico's database says from the first change to the last that it is not whole: the job `prepare` refuses
-such a database, and without that job neither edge nor worker starts. Given again, the command begins anew.
+such a database, and without that job neither edge nor worker starts. Given again, the command begins again.
 """
 
 from __future__ import annotations

@@ -44,14 +44,14 @@ class Context:
     credentials: dict[str, str] = field(repr=False)
     config: Path | None = None
 
-    def address(self, door: str) -> str:
-        address = self.registry.address(door)
+    def address(self, name: str) -> str:
+        address = self.registry.address(name)
         if address is None:
-            raise LookupError(f"{door} has no address yet")
+            raise LookupError(f"{name} has no address yet")
         return address
 
-    def port(self, door: str) -> int:
-        return int(self.address(door).rpartition(":")[2])
+    def port(self, name: str) -> int:
+        return int(self.address(name).rpartition(":")[2])
 
     @property
     def tls(self) -> bool:

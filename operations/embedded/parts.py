@@ -35,13 +35,13 @@ log = logger("embedded")
 
 @dataclass(frozen=True)
 class Part:
-    """How one part is started and watched. `doors` are its addresses; the first is the part's own."""
+    """How one part is started and watched. `addresses` are the names of its addresses; the first is the part's own."""
 
     name: str
     command: Callable[[Context], tuple[str, ...]]
     environment: Callable[[Context], Mapping[str, str]]
     ready: Callable[[Context, int], Awaitable[bool]]
-    doors: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     before: Callable[[Context], tuple[str, ...]] | None = (
         None  # a command that has to succeed before each start
@@ -129,7 +129,7 @@ NEEDED_TO_START = ("temporal", "opa", "s3")  # Triton takes longest and is only 
 PARTS = (
     Part(
         name="temporal",
-        doors=("temporal", "temporal-http", "temporal-ui", "temporal-metrics"),
+        addresses=("temporal", "temporal-http", "temporal-ui", "temporal-metrics"),
         command=temporal.command,
         environment=Context.plain_environment,
         ready=_temporal_ready,
@@ -138,7 +138,7 @@ PARTS = (
     ),
     Part(
         name="opa",
-        doors=("opa",),
+        addresses=("opa",),
         command=_opa_command,
         environment=lambda _context: dict(bundle.OPA_ENVIRONMENT),
         ready=_opa_ready,
@@ -146,7 +146,7 @@ PARTS = (
     ),
     Part(
         name="s3",
-        doors=("s3",),
+        addresses=("s3",),
         command=_s3_command,
         environment=_s3_environment,
         ready=_s3_ready,
@@ -154,7 +154,7 @@ PARTS = (
     ),
     Part(
         name="triton",
-        doors=("triton", "triton-metrics"),
+        addresses=("triton", "triton-metrics"),
         before=triton.build_models,
         command=triton.command,
         environment=triton.environment,
@@ -170,7 +170,7 @@ PARTS = (
     ),
     Part(
         name="api",
-        doors=("api", "api-grpc"),
+        addresses=("api", "api-grpc"),
         needs=NEEDED_TO_START,
         command=_python("entrypoints.serve.api"),
         environment=Context.own_environment,
@@ -178,7 +178,7 @@ PARTS = (
     ),
     Part(
         name="sandbox",
-        doors=("sandbox",),
+        addresses=("sandbox",),
         before=sandbox.build,
         before_environment=sandbox.build_environment,
         command=sandbox.command,
@@ -189,7 +189,7 @@ PARTS = (
         late=True,
     ),
 )
-EDGE_DOORS = ("api", "api-grpc")
+EDGE_ADDRESSES = ("api", "api-grpc")
 
 
 def choose(names: tuple[str, ...], settings: Settings) -> tuple[Part, ...]:

@@ -70,7 +70,7 @@ class Runner:
                     raise NotUp(f"{self.part.name} did not come up: {error}{self._tail()}") from error
             else:
                 break
-        address = self._context.address(self.part.doors[0]) if self.part.doors else ""
+        address = self._context.address(self.part.addresses[0]) if self.part.addresses else ""
         self._report(self.part.name, f"ready in {time.monotonic() - began:.1f} s  {address}".rstrip())
 
     async def keep(self) -> None:
@@ -104,7 +104,7 @@ class Runner:
                 said, delay = why, min(delay * 2, LONGEST_LATE_RETRY_S)
                 await asyncio.sleep(delay)
                 continue
-            took, address = time.monotonic() - began, self._context.address(self.part.doors[0])
+            took, address = time.monotonic() - began, self._context.address(self.part.addresses[0])
             self._report(self.part.name, f"ready in {took:.1f} s  {address}")
             note("")
             code = await self._ended()
@@ -142,7 +142,7 @@ class Runner:
             await self._gone(session, self.part.stop_timeout_s)
         self._process.wait()
         self._process = None
-        self._context.registry.set_running(self.part.name, self.part.doors, None)
+        self._context.registry.set_running(self.part.name, self.part.addresses, None)
 
     def kill(self) -> None:
         """End it at once."""
@@ -163,7 +163,9 @@ class Runner:
         self._process = self._spawn(
             self.part.command(self._context), self.part.environment(self._context), cwd=self._context.home.run
         )
-        self._context.registry.set_running(self.part.name, self.part.doors, Identity.of(self._process.pid))
+        self._context.registry.set_running(
+            self.part.name, self.part.addresses, Identity.of(self._process.pid)
+        )
         await self._until_ready(self._process)
         await self.part.after(self._context)
         self.up.set()

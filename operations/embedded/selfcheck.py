@@ -81,7 +81,7 @@ async def _steps_to_the_delivery(context: Context, workflow: str) -> tuple[tuple
 async def _steps(context: Context, workflow: str) -> tuple[tuple[str, float], ...]:
     """What was done since the last message came, each with the time since the step before it."""
     if context.settings.temporal.address:
-        return ()  # only the embedded server's HTTP door is known here
+        return ()  # only the embedded server's HTTP address is known here
     path = f"/api/v1/namespaces/{context.settings.temporal.namespace}/workflows/{workflow}/history-reverse"
     try:
         _, content = await http(context.address("temporal-http"), path)

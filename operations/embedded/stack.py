@@ -13,7 +13,7 @@ from typing import Any
 
 from operations.embedded import sandbox
 from operations.embedded.context import Context
-from operations.embedded.parts import EDGE_DOORS, Part, choose
+from operations.embedded.parts import EDGE_ADDRESSES, Part, choose
 from operations.embedded.process import end_leftover
 from operations.embedded.runner import Report, Runner
 from operations.embedded.state import Registry, SupervisorLock, load_credentials
@@ -136,9 +136,9 @@ def prepare(
     insist = port is not None or "port" in settings.model_fields_set
     _choose_edge(registry, settings, insist=insist)
     for part in parts:
-        for door in part.doors:
-            if door not in EDGE_DOORS:
-                registry.set_address(door, inner_address(registry.address(door)))
+        for name in part.addresses:
+            if name not in EDGE_ADDRESSES:
+                registry.set_address(name, inner_address(registry.address(name)))
     context = Context(home, settings, registry, load_credentials(home), config)
     sandbox.note(context, "the sandbox has not been started yet")
     return Stack(context, parts, report), lock
@@ -163,15 +163,15 @@ def _choose_edge(registry: Registry, settings: Settings, *, insist: bool) -> Non
         "api-grpc": (settings.grpc_port, "grpc_port" in settings.model_fields_set),
     }
     taken: set[int] = set()
-    for door, (port, must) in wanted.items():
-        known = registry.address(door)
+    for name, (port, must) in wanted.items():
+        known = registry.address(name)
         chosen = edge_port(
             port, host=settings.host, insist=must, known=int(known.rpartition(":")[2]) if known else None
         )
         if chosen in taken:
             chosen = edge_port(chosen + 1, host=settings.host, insist=False, known=None)
         taken.add(chosen)
-        registry.set_address(door, f"{settings.host}:{chosen}")
+        registry.set_address(name, f"{settings.host}:{chosen}")
 
 
 def _stop_signals() -> asyncio.Event:

@@ -1,7 +1,7 @@
 """What one stack keeps in `PORTICO_HOME/run`: who runs, where each part listens, and random credentials.
 
 `parts.json` is `{name: {pid, address, started, boot}}`. A part that is stopped keeps its address, so that its
-port stays the same; a part with several doors has an entry for each (`temporal`, `temporal-ui`, …).
+port stays the same; a part with several addresses has an entry for each (`temporal`, `temporal-ui`, …).
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class Registry:
     def load(cls, home: Home) -> Self:
         return cls(home.parts, read_state(home.parts))
 
-    def address(self, door: str) -> str | None:
-        address: str | None = self._entries.get(door, {}).get("address")
+    def address(self, name: str) -> str | None:
+        address: str | None = self._entries.get(name, {}).get("address")
         return address
 
     def identity(self, part: str) -> Identity | None:
@@ -113,13 +113,13 @@ class Registry:
     def names(self) -> Iterable[str]:
         return tuple(self._entries)
 
-    def set_address(self, door: str, address: str) -> None:
-        self._entries.setdefault(door, {"pid": None, "started": None})["address"] = address
+    def set_address(self, name: str, address: str) -> None:
+        self._entries.setdefault(name, {"pid": None, "started": None})["address"] = address
         self._save()
 
-    def set_running(self, part: str, doors: Iterable[str], identity: Identity | None) -> None:
-        """Record the process of a part (nothing: it is stopped) at the part and each of its doors."""
-        for name in {part, *doors}:
+    def set_running(self, part: str, addresses: Iterable[str], identity: Identity | None) -> None:
+        """Record the process of a part (nothing: it is stopped) under the part and each of its addresses."""
+        for name in {part, *addresses}:
             entry = self._entries.setdefault(name, {"address": None})
             entry["pid"] = identity.pid if identity else None
             entry["started"] = identity.started if identity else None

@@ -10,7 +10,7 @@ from operations.embedded.context import Context
 from operations.embedded.parts import PARTS, Part, switched_off
 from operations.embedded.process import members
 from operations.embedded.state import Registry, SupervisorLock, load_credentials
-from portico.settings.connections import sandbox_door
+from portico.settings.connections import sandbox_address
 from portico.settings.home import Home
 from portico.settings.settings import Settings
 
@@ -37,7 +37,7 @@ class StackStatus:
     supervisor: int | None
     parts: tuple[PartStatus, ...]
     grpc: str | None = None
-    """Where the api's other door is."""
+    """The gRPC address of the api."""
 
     @property
     def ready(self) -> bool:
@@ -72,7 +72,7 @@ async def _ask(part: Part, context: Context) -> PartStatus:
     identity = context.registry.identity(part.name)
     address = context.registry.address(part.name)
     if identity is None or not identity.alive:
-        why = sandbox_door(context.settings, context.home).unavailable if part.late else ""
+        why = sandbox_address(context.settings, context.home).unavailable if part.late else ""
         state = "unavailable" if why else "stopped"
         return PartStatus(part.name, state, None, address, 0, reason=why, needed=not part.late)
     ready = await part.ready(context, identity.pid)

@@ -1,6 +1,6 @@
 """Triton out of the models' environment: its files and its command line.
 
-Version 2.51 has known remote flaws, so it listens on loopback only; `triton_models.server` closes its other doors.
+Version 2.51 has known remote flaws: it listens on loopback only, and `triton_models.server` closes the rest.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def command(context: Context) -> tuple[str, ...]:
     server = triton.of_the_wheel(models_packages())
     flags = triton.flags(
         (context.home.models, context.home.language_models),
-        triton.Doors("127.0.0.1", context.port("triton"), context.port("triton-metrics")),
+        triton.Listen("127.0.0.1", context.port("triton"), context.port("triton-metrics")),
         key=context.credentials["triton_admin_key"],
         backends=_backends(server),
     )

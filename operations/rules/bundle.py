@@ -1,4 +1,4 @@
-"""Makes the one bundle that OPA serves: the shipped rules, the user's own, and what the door needs.
+"""Makes the one bundle that OPA serves: the shipped rules, the user's own, and what the gate needs.
 
 A bundle replaces the last one whole or not at all. What is wrong with a user's file is told with file and
 line, and the last good bundle stays in force: rules that narrow are not dropped for a typo in one of them.
@@ -52,7 +52,7 @@ def bundle_path(home: Home) -> Path:
 
 
 def opa_command(opa: Path, home: Home, port: int) -> list[str]:
-    """How OPA is started: bundle mode (no writes by API), its door closed, no inputs in its log.
+    """How OPA is started: bundle mode (no writes by API), authentication on, no inputs in its log.
 
     Request lines are logged at `debug`, which `info` leaves out. The token is not here: the bundle has its
     hash.
@@ -88,10 +88,10 @@ def build_bundle(home: Home, token: str, opa: Path | None) -> tuple[str, bytes]:
         check_own(opa, shipped=sources, own=own, folder=home.policies)
     sources |= {f"own/{name}": content for name, content in own.items()}
     revision = content_hash(sources)
-    door = {"token_sha256": [hashlib.sha256(token.encode()).hexdigest()]}
+    gate = {"token_sha256": [hashlib.sha256(token.encode()).hexdigest()]}
     made = {
         "system/release/data.json": _json({"revision": revision}),
-        "system/door/data.json": _json(door),
+        "system/door/data.json": _json(gate),
         ".manifest": _json({"revision": revision, "roots": [""], "rego_version": 1}),
     }
     return revision, pack(sources | made)

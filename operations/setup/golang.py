@@ -1,4 +1,4 @@
-"""Build the pinned Go servers into the shared cache. Build caches are made anew and deleted afterwards."""
+"""Build the pinned Go servers into the shared cache. Build caches are made again and deleted afterwards."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Network:
 
 def network(settings: Settings, *, allow: Iterable[str] = ()) -> Network:
     """`allow` takes hosts, host:port and URLs; of a URL its host and port count."""
-    return Network(allow=frozenset(_door(item) for item in allow if item), proxy=settings.proxy)
+    return Network(allow=frozenset(_host_and_port(item) for item in allow if item), proxy=settings.proxy)
 
 
 def client(
@@ -238,7 +238,7 @@ def _is_here(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _door(item: str) -> str:
+def _host_and_port(item: str) -> str:
     """`host` or `host:port` of a URL, or the item itself."""
     if "://" not in item:
         return item.lower()

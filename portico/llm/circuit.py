@@ -1,4 +1,4 @@
-"""Remembers which routes failed just now, so that not every turn waits for the same time-out."""
+"""Remembers which routes failed just now, so that not every turn waits for the same timeout."""
 
 from __future__ import annotations
 

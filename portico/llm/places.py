@@ -2,7 +2,7 @@
 
 A place is a locked file, so it is free again whatever becomes of its holder. Who waits stands in line: first
 in, first out within a process; between processes a turnstile passes from one to the other, so that neither
-chats nor programs at the door are starved.
+chats nor programs at the edge are starved.
 """
 
 from __future__ import annotations

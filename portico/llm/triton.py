@@ -25,7 +25,7 @@ from portico.llm.thinking import AnswerOnly
 from portico.llm.tool_text import CallsInText
 from portico.llm.types import Delta, Messages, ModelCall, OfferedTool
 from portico.logs import logger
-from portico.settings.connections import triton_door
+from portico.settings.connections import triton_address
 from portico.settings.home import Home
 from portico.settings.models import RouteSettings
 from portico.settings.settings import Settings
@@ -79,7 +79,7 @@ class TritonModels:
 
     def _connected(self) -> InferenceServerClient:
         if self._client is None:
-            address, key = triton_door(self._settings(), self._home)
+            address, key = triton_address(self._settings(), self._home)
             self._client = InferenceServerClient(address, channel_args=OPTIONS)
             if key.get_secret_value():
                 self._admin = TritonAdmin(address, key.get_secret_value())

@@ -85,7 +85,7 @@ def temporal_access(given: TemporalSettings) -> TemporalAccess:
 
 
 @dataclass(frozen=True)
-class SandboxDoor:
+class SandboxAddress:
     """Where code may run. `unavailable` is one line that says why it cannot, or empty."""
 
     url: str = ""
@@ -93,18 +93,18 @@ class SandboxDoor:
     unavailable: str = ""
 
 
-def sandbox_door(settings: Settings, home: Home) -> SandboxDoor:
+def sandbox_address(settings: Settings, home: Home) -> SandboxAddress:
     """As the supervisor left it this moment; cheap enough to be asked before every call."""
     given = settings.sandbox
     if not given.enabled:
-        return SandboxDoor(unavailable="the sandbox is switched off ([sandbox] enabled)")
+        return SandboxAddress(unavailable="the sandbox is switched off ([sandbox] enabled)")
     if given.url:
-        return SandboxDoor(given.url, given.key.get_secret_value() if given.key else "")
+        return SandboxAddress(given.url, given.key.get_secret_value() if given.key else "")
     address, known = part_address(home, "sandbox"), read_state(home.sandbox_state)
     if not address:
-        return SandboxDoor(unavailable="no sandbox was started here")
+        return SandboxAddress(unavailable="no sandbox was started here")
     key = str(read_state(home.credentials).get("sandbox_key", ""))
-    return SandboxDoor(
+    return SandboxAddress(
         f"http://{address}", key, str(known.get("unavailable", "the sandbox has not been started yet"))
     )
 
@@ -115,7 +115,7 @@ def part_address(home: Home, part: str) -> str | None:
     return str(address) if address else None
 
 
-def triton_door(settings: Settings, home: Home) -> tuple[str, SecretStr]:
+def triton_address(settings: Settings, home: Home) -> tuple[str, SecretStr]:
     """Address of Triton, and the key with which models are loaded (empty where the settings give none)."""
     if settings.models.triton:
         return settings.models.triton, settings.models.triton_key or SecretStr("")

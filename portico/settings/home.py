@@ -69,7 +69,7 @@ class Home:
 
     @property
     def language_models(self) -> Path:
-        """A model repository of its own: `models` is made anew as a whole when the intents or a recipe change."""
+        """A model repository of its own: `models` is made again as a whole when the intents or a recipe change."""
         return self.root / "language-models"
 
     @property

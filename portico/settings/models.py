@@ -33,7 +33,7 @@ class LlmSettings(Table):
     routes: dict[str, RouteSettings] = Field({}, description="language models, tried in this order")
     currency: str = Field("EUR", description="what the prices are in; a label, nothing is converted")
     door_data_class: Literal["local", "shareable"] = Field(
-        "local", description="data class of what programs ask at the OpenAI-compatible door"
+        "local", description="data class of what programs ask at the OpenAI-compatible endpoint"
     )
 
     @field_validator("routes")

@@ -75,7 +75,7 @@ class Settings(Table):
 
     host: str = Field("127.0.0.1", description="address that the edge listens on")
     port: int = Field(8080, description="port of the edge", ge=0, le=65535)
-    grpc_port: int = Field(8081, description="port of the gRPC door", ge=0, le=65535)
+    grpc_port: int = Field(8081, description="port of the gRPC endpoint", ge=0, le=65535)
     public_url: str = Field(
         "", description="URL under which platforms reach the edge; empty: they are polled"
     )
@@ -120,7 +120,7 @@ class Settings(Table):
         return tuple(str(ip_network(network)) for network in value)
 
     @model_validator(mode="after")
-    def _refuse_open_doors(self) -> Settings:
+    def _refuse_unprotected_edge(self) -> Settings:
         if bool(self.tls.certificate) != bool(self.tls.key):
             raise ValueError("tls: certificate and key go together")
         loopback = self.host in ("127.0.0.1", "::1", "localhost")

@@ -1,4 +1,4 @@
-"""Decisions of doors that have no workflow to record them, written before the effect that they allow."""
+"""Decisions at the edge, which no workflow records, written before the effect that they allow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts wrong codes and tokens of each who guesses; too many close the door until the hour is over."""
+"""Counts wrong codes and tokens for each source; too many block it until the hour is over."""
 
 from __future__ import annotations
 

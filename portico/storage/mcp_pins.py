@@ -67,7 +67,7 @@ class McpPins:
     async def meet(self, server: str, identity: str, seen: Sequence[Described]) -> tuple[Pin, ...]:
         """Hold what a server says now against what is pinned, and keep what is new of it.
 
-        `identity` stands for where the server is: after the owner changed that, it is met anew. A tool that the
+        `identity` stands for where the server is: after the owner changed that, it is met again. A tool that the
         server no longer has keeps its pin, so that coming back does not make it trusted.
         """
 

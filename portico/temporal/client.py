@@ -1,6 +1,6 @@
 """The Temporal client of every process: all content encrypted, large payloads in S3, no proxy on the way.
 
-Also what a namespace must have before workflows run in it; the embedded stack sets the same at its own door.
+Also what a namespace must have before workflows run in it; the embedded stack sets the same at its start.
 """
 
 from __future__ import annotations

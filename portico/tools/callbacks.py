@@ -1,6 +1,6 @@
 """Where results of tools may be posted, and how such a post is signed.
 
-The door refuses a `callbackUrl` that can never be posted to; whether its addresses may be dialled is found out
+The edge refuses a `callbackUrl` that can never be posted to; whether its addresses may be dialled is found out
 when they are, by `portico.egress.guard`.
 """
 

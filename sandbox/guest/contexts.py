@@ -100,7 +100,7 @@ class Contexts:
             self._all[context.id] = context
 
     def renew(self) -> None:
-        """This is a copy, or may have been copied: what makes random numbers begins anew."""
+        """This is a copy, or may have been copied: what makes random numbers begins again."""
         for context in self._all.values():
             if context.kernel is not None:
                 context.kernel.renew()

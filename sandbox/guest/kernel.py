@@ -170,7 +170,7 @@ def run_cell(shell: Shell, request: dict[str, Any], emit: Emit) -> None:
 
 
 def renew(_: str) -> None:
-    """In a copy: what draws random numbers without asking the system each time begins anew."""
+    """In a copy: what draws random numbers without asking the system each time begins again."""
     for name in ("random", "numpy.random"):
         if name in sys.modules:
             sys.modules[name].seed()

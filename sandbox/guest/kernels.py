@@ -102,7 +102,7 @@ class Kernel:
         os.write(self._requests, json.dumps(request).encode() + b"\n")
 
     def renew(self) -> None:
-        """Before the next cell, what makes random numbers begins anew."""
+        """Before the next cell, what makes random numbers begins again."""
         with contextlib.suppress(OSError):  # one that has ended has nothing to renew
             self.ask({"renew": os.urandom(16).hex()})
 

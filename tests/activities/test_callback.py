@@ -29,7 +29,7 @@ from portico.storage.engine.database import Database
 from portico.storage.secrets import SecretStore
 from tests.fakes.hook import SECRET, FakeReceiver, delay, drop, status
 from tests.policies.opa_server import TOKEN, OpaServer, opa_binary, running_opa
-from tests.portico.doors import Door, Names, Tunnel
+from tests.portico.listeners import Door, Names, Tunnel
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 RESULT = ExecutionResult(

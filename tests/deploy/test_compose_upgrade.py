@@ -38,7 +38,7 @@ def applied(deployment: Deployment) -> list[int]:
 
 @pytest.fixture(scope="module")
 def upgrade(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgrade]:
-    """Images of a next version. There is no way back but by a backup: afterwards the deployment is made anew."""
+    """Images of a next version. There is no way back but by a backup: afterwards the deployment is made again."""
     before = read_env(deployment.folder / ".env")["PORTICO_VERSION"]
     migration = max(applied(deployment)) + 1
     planned = Upgrade(before, f"next{migration}", migration)

@@ -58,7 +58,7 @@ def test_an_update_told_fifty_times_at_once_is_one_turn(gateway: Gateway) -> Non
     asyncio.run(terminate(gateway, chat))
     persist(gateway.bot, gateway.webhook, update)
     assert len(answers_after_a_fence(gateway, chat, fences=3)) == 1
-    assert asyncio.run(turns_of(gateway, chat)) == 1, "the conversation began anew with the fence alone"
+    assert asyncio.run(turns_of(gateway, chat)) == 1, "the conversation began again with the fence alone"
 
 
 def test_a_repeat_that_meets_its_own_turn_is_no_second_one(gateway: Gateway) -> None:

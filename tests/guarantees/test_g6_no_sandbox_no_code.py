@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from operations.setup.binaries import CHECKOUT, RUNSC
-from portico.settings.connections import sandbox_door
+from portico.settings.connections import sandbox_address
 from tests.support import RunningStack, until
 
 pytestmark = pytest.mark.alone
@@ -71,7 +71,7 @@ def listed(stack: RunningStack) -> str:
 
 
 def unavailable(stack: RunningStack) -> str:
-    return sandbox_door(stack.settings, stack.home).unavailable
+    return sandbox_address(stack.settings, stack.home).unavailable
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_a_cell_whose_sandbox_is_killed_is_interrupted_and_the_next_one_works(st
 
 
 def _sandboxes(stack: RunningStack) -> int:
-    door = sandbox_door(stack.settings, stack.home)
+    door = sandbox_address(stack.settings, stack.home)
     request = urllib.request.Request(f"{door.url}/v2/sandboxes", headers={"x-api-key": door.key})
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
         return len(json.load(answer))

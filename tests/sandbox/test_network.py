@@ -143,7 +143,7 @@ c.request('GET', '/'); c.getresponse().read().decode()"""
 
 @tried(
     "smuggle a second request or another host through the proxy",
-    "headers written anew, one request for each connection",
+    "headers written again, one request for each connection",
 )
 def test_javascript_and_commands_use_it(sandbox: Sandbox, site: int) -> None:
     said = sandbox.run_code(
@@ -158,7 +158,7 @@ def test_javascript_and_commands_use_it(sandbox: Sandbox, site: int) -> None:
 
 @tried(
     "smuggle a second request or another host through the proxy",
-    "headers written anew, one request a connection",
+    "headers written again, one request a connection",
 )
 def test_the_headers_of_a_request_name_no_other_host(sandbox: Sandbox, site: int) -> None:
     code = f"""import socket

@@ -90,7 +90,7 @@ def _parameters(request: pb.InvokeRequest) -> dict[str, Any]:
 
 
 def _exact(value: Any) -> Any:
-    """`17.0` is how gRPC carries 17; the other doors would have said 17."""
+    """`17.0` is how gRPC carries 17; the other interfaces return 17."""
     if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
         return int(value)
     if isinstance(value, dict):

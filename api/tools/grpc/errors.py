@@ -34,7 +34,7 @@ async def abort(context: grpc.aio.ServicerContext, error: PorticoError) -> None:
     """End the call with this error. Raises grpc's own."""
     code = CODES.get(error.http_status, grpc.StatusCode.INTERNAL)
     if error.http_status >= 500:
-        log.warning("edge.error", code=error.code, door="grpc")
+        log.warning("edge.error", code=error.code, interface="grpc")
     status = Status(code=code.value[0], message=error.message)
     for detail in _details(error):
         packed = Packed()

@@ -1,4 +1,4 @@
-"""The gRPC door: one server in the api process, with the services that clients look for (health, reflection)."""
+"""The gRPC server in the api process, with the services that clients look for (health, reflection)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STOP_WITHIN_S = 3.0
 log = logger("edge")
 
 
-class GrpcDoor:
+class GrpcServer:
     """Started and stopped with the edge."""
 
     def __init__(self, deps: AppDeps) -> None:

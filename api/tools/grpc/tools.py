@@ -1,4 +1,4 @@
-"""`portico.v1.Tools`: the same runs as at the other doors, by gRPC."""
+"""`portico.v1.Tools`: tool runs by gRPC, as by REST and MCP."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Tools:
             person,
             convert.invocation(request),
             key=request.idempotency_key or None,
-            door="grpc",
+            via="grpc",
         )
         if not wait_s:
             return convert.result(runs.running(invocation_id, request.tool_name))

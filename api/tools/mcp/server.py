@@ -47,7 +47,7 @@ INSTRUCTIONS = (
 
 
 class McpTools:
-    """The protocol's two questions, answered by the same runs as at every other door."""
+    """The protocol's two questions, answered by the same runs as for REST and gRPC."""
 
     def __init__(self, deps: AppDeps) -> None:
         self._deps = deps
@@ -114,7 +114,7 @@ class McpTools:
         invocation = ToolInvocation(tool_name=params.name, parameters=params.arguments or {})
         try:
             with self._deps.limits.watching(person.person_id):
-                invocation_id = await runs.start(self._deps, person, invocation, door="mcp")
+                invocation_id = await runs.start(self._deps, person, invocation, via="mcp")
                 return await self._ended(ctx, person, invocation_id)
         except NoSuchTool as error:
             raise MCPError(types.INVALID_PARAMS, error.message) from None

@@ -11,7 +11,7 @@ import typer
 
 from entrypoints.cli.edge_client import call, edge_url
 from entrypoints.cli.output import print_json, print_table
-from entrypoints.cli.tools.doors import approve_tool, show_callback_secret
+from entrypoints.cli.tools.approve import approve_tool, show_callback_secret
 from portico.errors import BadInput, NoSuchTool
 from portico.settings.connections import part_address
 from portico.settings.home import Home

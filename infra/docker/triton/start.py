@@ -1,4 +1,4 @@
-"""Starts Triton in its container: the models into the volume, the closed doors, then the server in our place.
+"""Starts Triton in its container: the models into the volume, restricted endpoints, then the server in our place.
 
 `PORTICO_TRITON_SERVER` says whose server: `wheel`, or `official` in NVIDIA's image. The network has nobody but edge
 and worker, so it listens on all addresses. `start.py HOME` makes the models of that home and starts nothing, for who
@@ -19,7 +19,7 @@ ROOT = Path("/opt/portico")
 HOME = Path("/var/lib/portico")
 KEY = Path("/run/secrets/triton_admin_key")
 OFFICIAL = Path("/opt/tritonserver/bin/tritonserver")
-DOORS = triton.Doors("0.0.0.0", 8001, 8002)
+LISTEN = triton.Listen("0.0.0.0", 8001, 8002)
 KEPT = ("HOME", "PATH", "ORT_DISABLE_TELEMETRY")
 OF_NVIDIA = ("CUDA_", "NVIDIA_")
 
@@ -34,7 +34,7 @@ def main() -> None:
     official = os.environ.get("PORTICO_TRITON_SERVER") == "official"
     server, backends = (OFFICIAL, None) if official else _of_the_wheel()
     key = KEY.read_text().strip()
-    flags = triton.flags((HOME / "models", language), DOORS, key=key, backends=backends, gpu=official)
+    flags = triton.flags((HOME / "models", language), LISTEN, key=key, backends=backends, gpu=official)
     os.execve(server, (str(server), *flags), _variables(official=official))
 
 

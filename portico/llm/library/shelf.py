@@ -10,7 +10,7 @@ from portico.llm.library.memory_need import need
 from portico.llm.library.pull import half_pulls
 from portico.llm.library.serve import settings_of
 from portico.llm.library.store import TAKEN_PREFIX, installed
-from portico.settings.connections import triton_door
+from portico.settings.connections import triton_address
 from portico.settings.home import Home
 from portico.settings.settings import Settings
 from portico.triton.admin import TritonAdmin
@@ -60,7 +60,7 @@ def _word(states: dict[str, str] | None, name: str) -> str:
 
 async def _states(home: Home, settings: Settings) -> dict[str, str] | None:
     try:
-        address, key = triton_door(settings, home)
+        address, key = triton_address(settings, home)
     except Misconfigured:
         return None
     admin = TritonAdmin(address, key.get_secret_value())

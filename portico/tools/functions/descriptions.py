@@ -17,7 +17,7 @@ READERS = ("tool.py", "tool_types.py", "tools/functions/modules.py")
 
 
 class Descriptions:
-    """One file; what does not fit any more is described anew."""
+    """One file; what does not fit any more is described again."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""The examples of docs/doors.md, run as they stand against a stack."""
+"""The examples of docs/calling-tools.md, run as they stand against a stack."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.api.tools.support import Doors
 from tests.fakes.hook import SECRET
 
 CHECKOUT = Path(__file__).parents[3]
-PAGE = (CHECKOUT / "docs" / "doors.md").read_text()
+PAGE = (CHECKOUT / "docs" / "calling-tools.md").read_text()
 SHOWN = re.findall(r"```python\n((?:(?!```).)*)```\n```text\n(.*?)```", PAGE, re.DOTALL)
 
 

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from api.limits import WATCHED_AT_ONCE
 from api.protos.generate import MADE, TARGET, generate
 from api.tools.grpc import tools_pb2 as pb
-from api.tools.grpc.server import GrpcDoor
+from api.tools.grpc.server import GrpcServer
 from portico.errors import Misconfigured
 from portico.settings.settings import Settings
 from tests.api.test_tls import make_certificate
@@ -178,7 +178,7 @@ async def test_a_taken_port_is_said(doors: Doors) -> None:
     port = int(doors.running.address("api-grpc").rpartition(":")[2])
     deps: Any = SimpleNamespace(settings=Settings(grpc_port=port))
     with pytest.raises(Misconfigured, match=f"grpc_port {port}"):
-        await GrpcDoor(deps).start()
+        await GrpcServer(deps).start()
 
 
 async def test_with_a_certificate_it_speaks_tls_alone(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ async def test_with_a_certificate_it_speaks_tls_alone(tmp_path: Path) -> None:
     tls = {"certificate": str(certificate), "key": str(key)}
     settings = Settings.model_validate({"grpc_port": port, "tls": tls})
     deps: Any = SimpleNamespace(settings=settings, access=SimpleNamespace(check_key=nobody))
-    opened = GrpcDoor(deps)
+    opened = GrpcServer(deps)
     await opened.start()
     try:
         trusted = grpc.ssl_channel_credentials(certificate.read_bytes())

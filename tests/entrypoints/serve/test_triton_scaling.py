@@ -60,7 +60,7 @@ def test_load_is_what_was_added() -> None:
 
     assert load_between(before, now, seconds=2) == Load(queue_ms=10, busy=0.75)
     assert load_between(now, now, seconds=2) == Load(0, 0)
-    assert load_between(now, ModelWork(2, 4_000_000, 0), seconds=2) == Load(2, 0)  # loaded anew
+    assert load_between(now, ModelWork(2, 4_000_000, 0), seconds=2) == Load(2, 0)  # loaded again
 
 
 @pytest.fixture(scope="module")

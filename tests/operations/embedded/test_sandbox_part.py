@@ -12,7 +12,7 @@ from e2b_code_interpreter import Sandbox
 
 from operations.embedded.sandbox import reason
 from operations.setup.binaries import RUNSC
-from portico.settings.connections import sandbox_door
+from portico.settings.connections import sandbox_address
 from tests.conftest import MakeStack
 from tests.support import RunningStack, until
 
@@ -24,7 +24,7 @@ START_S = 90
 
 
 def unavailable(stack: RunningStack) -> str:
-    return sandbox_door(stack.settings, stack.home).unavailable
+    return sandbox_address(stack.settings, stack.home).unavailable
 
 
 def needs_runsc() -> None:
@@ -50,7 +50,7 @@ def test_runs_code_by_what_env_prints_and_comes_back_after_a_kill(make_stack: Ma
     needs_runsc()
     stack = make_stack(only=ONE_PART, sandbox=True, settings="[log]\njson_lines = true\n")
     until(lambda: not unavailable(stack), timeout_s=START_S)
-    door = sandbox_door(stack.settings, stack.home)
+    door = sandbox_address(stack.settings, stack.home)
     options = {"api_url": door.url, "sandbox_url": door.url, "api_key": door.key}
     with Sandbox.create(**options) as sandbox:
         assert sandbox.run_code("6 * 7").text == "42"
@@ -94,7 +94,7 @@ def test_is_off_where_a_person_wants_none(make_stack: MakeStack) -> None:
 def test_one_that_runs_elsewhere_is_taken_as_it_is(make_stack: MakeStack) -> None:
     elsewhere = 'sandbox.url = "http://192.0.2.1:9999"\nsandbox.key = "e2b_elsewhere"\n'
     stack = make_stack(only=ONE_PART, settings=elsewhere, sandbox=True)
-    door = sandbox_door(stack.settings, stack.home)
+    door = sandbox_address(stack.settings, stack.home)
     assert (door.url, door.key, door.unavailable) == ("http://192.0.2.1:9999", "e2b_elsewhere", "")
     assert row(stack, "sandbox")["state"] == "external"
 

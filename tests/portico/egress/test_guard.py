@@ -24,7 +24,7 @@ from portico.egress.guard import Network, Resolve, check_address, client, networ
 from portico.egress.posts import Poster
 from portico.errors import Forbidden, Misconfigured
 from portico.settings.settings import Settings
-from tests.portico.doors import Asker, Door, Names, Tunnel
+from tests.portico.listeners import Asker, Door, Names, Tunnel
 
 INNER = [
     "127.0.0.1",
@@ -175,7 +175,7 @@ async def test_a_name_that_changes_its_answer_is_asked_once_and_dialled_as_check
         with pytest.raises(httpx2.ConnectError):
             await http.get(f"http://rebinding.example:{door.port}/")
         assert (dialled, names.asked) == (["8.8.8.8"], 1)
-        with pytest.raises(Forbidden):  # the next connection is checked anew
+        with pytest.raises(Forbidden):  # the next connection is checked again
             await http.get(f"http://rebinding.example:{door.port}/")
     monkeypatch.undo()
     assert dialled == ["8.8.8.8"]

@@ -14,7 +14,7 @@ import pytest
 from portico.egress.guard import Network
 from portico.egress.posts import Poster, session
 from portico.errors import Forbidden
-from tests.portico.doors import Door, Names
+from tests.portico.listeners import Door, Names
 
 LIMITS = httpx2.Timeout(5.0)
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"

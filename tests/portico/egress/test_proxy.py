@@ -17,7 +17,7 @@ from portico.egress.guard import Network
 from portico.egress.proxy import EgressProxy, HostPattern
 from portico.errors import Forbidden
 from portico.settings.settings import Settings
-from tests.portico.doors import Door, Names
+from tests.portico.listeners import Door, Names
 
 GetProxy = Callable[..., EgressProxy]
 

@@ -1,4 +1,4 @@
-"""`portico tools approve` and `callback-secret`: what the doors to tools need of a person."""
+"""`portico tools approve` and `callback-secret`: what tools need of a person."""
 
 from __future__ import annotations
 

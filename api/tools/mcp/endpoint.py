@@ -29,7 +29,7 @@ PATH = "/mcp"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-class McpDoor:
+class McpEndpoint:
     """The ASGI application behind `/mcp`. Who asks is known before a body is read or the SDK is loaded."""
 
     def __init__(self, deps: AppDeps) -> None:
