@@ -45,7 +45,7 @@ log = logger("callback")
 
 
 @dataclass(frozen=True)
-class _Said:
+class _CallbackResponse:
     """The answer of the other side, without its body, which nobody needs."""
 
     status: int
@@ -108,7 +108,7 @@ class CallbackSteps:
         if self._client is not None:
             await self._client.aclose()
 
-    async def _post(self, given: CallbackInput) -> _Said:
+    async def _post(self, given: CallbackInput) -> _CallbackResponse:
         body = callback_body(await self._whole(given.result))
         secret = await callback_secret(self._store)
         try:
@@ -120,7 +120,7 @@ class CallbackSteps:
                 asyncio.timeout(WHOLE_S),
                 self._http().stream("POST", given.url, content=body, headers=headers) as answer,
             ):
-                return _Said(answer.status_code, retry_after_s(answer.headers.get("retry-after")))
+                return _CallbackResponse(answer.status_code, retry_after_s(answer.headers.get("retry-after")))
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
             raise Unavailable("the callback", type(error).__name__) from None
 
@@ -140,7 +140,7 @@ class CallbackSteps:
         return self._client
 
 
-def _outcome(said: _Said, attempt: int) -> CallbackDone:
+def _outcome(said: _CallbackResponse, attempt: int) -> CallbackDone:
     status = said.status
     if 200 <= status < 300:
         return CallbackDone(status=status, attempts=attempt)

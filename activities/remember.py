@@ -6,7 +6,7 @@ from temporalio import activity
 
 from activities.deps import Deps
 from portico.contracts.steps import Done, RememberInput
-from portico.storage.memory import Line
+from portico.storage.memory import MemoryLine
 
 
 class RememberSteps:
@@ -19,8 +19,8 @@ class RememberSteps:
     async def remember(self, given: RememberInput) -> Done:
         lines = []
         if given.said:
-            lines.append(Line(role="user", text=given.said, at=given.said_at))
+            lines.append(MemoryLine(role="user", text=given.said, at=given.said_at))
         if given.answered:
-            lines.append(Line(role="assistant", text=given.answered, at=given.answered_at))
+            lines.append(MemoryLine(role="assistant", text=given.answered, at=given.answered_at))
         await self._memory.remember(given.conversation.id, given.turn_id, lines)
         return Done()

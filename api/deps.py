@@ -37,7 +37,7 @@ from portico.storage.people import People
 from portico.storage.route_health import RouteHealth
 from portico.storage.tools import ToolTable
 from portico.storage.usage import ModelUsage
-from portico.triton.encoder import Encoder
+from portico.triton.encoder import LazyEncoder
 
 SESSION_COOKIE = "portico_session"
 
@@ -82,7 +82,7 @@ class AppDeps:
     artifacts: Artifacts
     models: ModelOffers
     routes: ModelRoutes
-    encoder: Encoder
+    encoder: LazyEncoder
     usage: ModelUsage
     route_health: RouteHealth
     data_classes: DataClasses

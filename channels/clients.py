@@ -20,7 +20,7 @@ NOT_WRITTEN = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, h
 
 
 @dataclass
-class _Open:
+class _OpenClient:
     clients: dict[_Key, httpx2.AsyncClient] = field(default_factory=dict)
     posters: dict[_Key, Poster] = field(default_factory=dict)
 
@@ -31,7 +31,7 @@ class Clients:
     def __init__(self, timeout: httpx2.Timeout, *, keepalive_s: float = guard.KEEPALIVE_S) -> None:
         self._timeout = timeout
         self._keepalive_s = keepalive_s
-        self._open: WeakKeyDictionary[_Loop, _Open] = WeakKeyDictionary()
+        self._open: WeakKeyDictionary[_Loop, _OpenClient] = WeakKeyDictionary()
 
     def of(self, account: Account) -> httpx2.AsyncClient:
         """For everything: downloads, uploads, streams."""
@@ -51,11 +51,11 @@ class Clients:
 
     async def close(self) -> None:
         """Close the clients of the running loop."""
-        here = self._open.pop(asyncio.get_running_loop(), _Open())
+        here = self._open.pop(asyncio.get_running_loop(), _OpenClient())
         for client in here.clients.values():
             await client.aclose()
         for poster in here.posters.values():
             await poster.aclose()
 
-    def _here(self) -> _Open:
-        return self._open.setdefault(asyncio.get_running_loop(), _Open())
+    def _here(self) -> _OpenClient:
+        return self._open.setdefault(asyncio.get_running_loop(), _OpenClient())

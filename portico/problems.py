@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 
-class Refusal(Protocol):
+class PydanticError(Protocol):
     """pydantic's `ValidationError`, and FastAPI's `RequestValidationError`, whose `errors` takes no options."""
 
     def errors(self) -> Sequence[Any]: ...
@@ -31,7 +31,7 @@ class Problem:
         return f"{'.'.join(self.place)[:100] or otherwise}: {self.kind}"
 
 
-def problems_of(error: Refusal, *, unknown: str = "unknown key") -> list[Problem]:
+def problems_of(error: PydanticError, *, unknown: str = "unknown key") -> list[Problem]:
     """Every problem, in pydantic's order. `unknown` is said of a field that does not exist."""
     words = {"extra_forbidden": unknown, "missing": "is missing"}
     return [
@@ -44,5 +44,5 @@ def problems_of(error: Refusal, *, unknown: str = "unknown key") -> list[Problem
     ]
 
 
-def first_problem(error: Refusal) -> Problem:
+def first_problem(error: PydanticError) -> Problem:
     return problems_of(error)[0]

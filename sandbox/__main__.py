@@ -23,7 +23,7 @@ from sandbox.app import make_app
 from sandbox.image.build import Image, ImageFailed, provide
 from sandbox.isolation import Isolation, IsolationUnavailable, set_up
 from sandbox.link import SandboxGone
-from sandbox.settings import MIB, Settings
+from sandbox.settings import MIB, ServiceSettings
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -97,12 +97,12 @@ class CutOff(logging.Filter):
         return True
 
 
-def prepare(given: argparse.Namespace) -> tuple[Isolation, Settings]:
+def prepare(given: argparse.Namespace) -> tuple[Isolation, ServiceSettings]:
     if given.runsc is None or not given.runsc.exists():
         raise IsolationUnavailable(
             "runsc is not there: `operations/setup/run.sh sandbox` builds it, or name one with --runsc"
         )
-    settings = Settings(
+    settings = ServiceSettings(
         host=given.host,
         port=given.port,
         state_dir=given.state_dir,

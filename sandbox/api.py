@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.allowed import Allowed, asked_for
-from sandbox.http import Refused, read_json, require_key, sandboxes, settings, text, text_map
+from sandbox.http import HttpRefused, read_json, require_key, sandboxes, settings, text, text_map
 from sandbox.proxy import open_way_out
 from sandbox.record import Sandbox
-from sandbox.sandboxes import TEMPLATES, Wanted
+from sandbox.sandboxes import TEMPLATES, SandboxRequest
 
 ENVD_VERSION = "0.6.7"
 
@@ -24,12 +24,12 @@ async def create(request: Request) -> Response:
     body = await read_json(request)
     template = text(body, "templateID", "base")
     if template not in TEMPLATES and template not in sandboxes(request).snapshots:
-        raise Refused(404, f"template {template[:64]!r} not found; there are {', '.join(TEMPLATES)}")
+        raise HttpRefused(404, f"template {template[:64]!r} not found; there are {', '.join(TEMPLATES)}")
     for name in ("mcp", "volumeMounts", "iam"):
         if body.get(name):
-            raise Refused(400, f"{name} is not supported")
+            raise HttpRefused(400, f"{name} is not supported")
     resumes = body.get("autoResume")
-    wanted = Wanted(
+    wanted = SandboxRequest(
         template=template,
         timeout_s=timeout_of(request, body),
         metadata=text_map(body.get("metadata"), "metadata"),
@@ -57,7 +57,7 @@ async def list_all(request: Request) -> Response:
     try:
         start, limit = int(query.get("nextToken", "0")), min(max(int(query.get("limit", "100")), 1), 100)
     except ValueError:
-        raise Refused(400, "limit and nextToken must be numbers") from None
+        raise HttpRefused(400, "limit and nextToken must be numbers") from None
     more = {"x-next-token": str(start + limit)} if start >= 0 and start + limit < len(matching) else {}
     page = matching[max(start, 0) :][:limit]
     return JSONResponse([described(request, each) for each in page], headers=more)
@@ -98,16 +98,16 @@ def named(request: Request) -> Sandbox:
     try:
         return sandboxes(request).find(wanted)
     except KeyError:
-        raise Refused(404, f"sandbox {wanted[:64]} not found") from None
+        raise HttpRefused(404, f"sandbox {wanted[:64]} not found") from None
 
 
 def timeout_of(request: Request, body: dict[str, Any]) -> float:
     limits = settings(request).limits
     seconds = body.get("timeout", limits.timeout_s)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
-        raise Refused(400, "timeout must be a number of seconds")
+        raise HttpRefused(400, "timeout must be a number of seconds")
     if seconds > limits.longest_timeout_s:
-        raise Refused(400, f"timeout is at most {limits.longest_timeout_s} seconds")
+        raise HttpRefused(400, f"timeout is at most {limits.longest_timeout_s} seconds")
     return float(seconds)
 
 
@@ -152,7 +152,7 @@ def _allowed(request: Request, body: dict[str, Any]) -> Allowed:
     try:
         return asked_for(body, settings(request).allowed_hosts)
     except ValueError as error:
-        raise Refused(400, str(error)) from None
+        raise HttpRefused(400, str(error)) from None
 
 
 async def change_network(request: Request) -> Response:
@@ -161,7 +161,7 @@ async def change_network(request: Request) -> Response:
     sandbox.allowed = _allowed(request, await _network_of(request))
     if sandbox.allowed and not sandbox.has_way_out:
         if sandbox.paused:
-            raise Refused(409, "the sandbox is paused: connect to it first")
+            raise HttpRefused(409, "the sandbox is paused: connect to it first")
         await open_way_out(sandbox)
     return Response(status_code=204)
 

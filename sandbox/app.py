@@ -13,12 +13,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox import api, commands, envd, interpreter, pausing, transfer
-from sandbox.http import Refused, on_refused, refusal
+from sandbox.http import HttpRefused, on_refused, refusal
 from sandbox.isolation import Isolation
 from sandbox.link import GuestError, SandboxGone
 from sandbox.pictures import PictureFailed
-from sandbox.sandboxes import Paused, Sandboxes, TooMany
-from sandbox.settings import Settings
+from sandbox.sandboxes import Paused, Sandboxes, TooManySandboxes
+from sandbox.settings import ServiceSettings
 
 STATUS = {
     "not_found": 404,
@@ -73,16 +73,16 @@ async def on_too_many(_: Request, error: Exception) -> Response:
 
 
 ANSWERS = {
-    Refused: on_refused,
+    HttpRefused: on_refused,
     GuestError: on_guest_error,
     SandboxGone: on_gone,
     PictureFailed: on_picture_failed,
     Paused: on_paused,
-    TooMany: on_too_many,
+    TooManySandboxes: on_too_many,
 }
 
 
-def make_app(isolation: Isolation, settings: Settings) -> Starlette:
+def make_app(isolation: Isolation, settings: ServiceSettings) -> Starlette:
     sandboxes = Sandboxes(isolation, settings)
 
     @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from sandbox.connect import Message, RpcError, keepalive_of, messages, once, server_stream, streamed, unary
 from sandbox.connect import failed as failed_stream
 from sandbox.envd import sandbox_of
-from sandbox.http import Refused, text_map
+from sandbox.http import HttpRefused, text_map
 from sandbox.link import GuestError
 from sandbox.record import Sandbox
 from sandbox.running import Command
@@ -80,7 +80,7 @@ def _arguments(sandbox: Sandbox, config: Any, message: Message) -> dict[str, Any
         raise RpcError("invalid_argument", "process.args and process.cwd must be text")
     try:
         env = sandbox.env | text_map(config.get("envs"), "process.envs")
-    except Refused as refused:
+    except HttpRefused as refused:
         raise RpcError("invalid_argument", str(refused)) from None
     size = message.get("pty", {}).get("size") if isinstance(message.get("pty"), dict) else None
     terminal = None if size is None else {"cols": _dimension(size, "cols"), "rows": _dimension(size, "rows")}

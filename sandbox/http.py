@@ -11,13 +11,13 @@ from starlette.responses import JSONResponse, Response
 
 from sandbox.record import Sandbox
 from sandbox.sandboxes import Sandboxes
-from sandbox.settings import Settings
+from sandbox.settings import ServiceSettings
 
 ENVD, INTERPRETER = "49983", "49999"
 JSON_LIMIT = 16 * 1024 * 1024
 
 
-class Refused(Exception):
+class HttpRefused(Exception):
     """Becomes the answer: a status and a message, as the API writes them."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -30,12 +30,12 @@ def refusal(status: int, message: str) -> JSONResponse:
 
 
 async def on_refused(_: Request, refused: Exception) -> Response:
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, HttpRefused)
     return refusal(refused.status, str(refused))
 
 
-def settings(request: Request) -> Settings:
-    found: Settings = request.app.state.settings
+def settings(request: Request) -> ServiceSettings:
+    found: ServiceSettings = request.app.state.settings
     return found
 
 
@@ -47,20 +47,20 @@ def sandboxes(request: Request) -> Sandboxes:
 def require_key(request: Request) -> None:
     given = request.headers.get("x-api-key", "")
     if not hmac.compare_digest(given.encode(), settings(request).key.encode()):
-        raise Refused(401, "the API key is missing or wrong")
+        raise HttpRefused(401, "the API key is missing or wrong")
 
 
 def addressed(request: Request, port: str) -> Sandbox:
     """The sandbox that the headers name. 502 where it is gone, which clients read as `not running`."""
     wanted = request.headers.get("e2b-sandbox-id", "")
     if request.headers.get("e2b-sandbox-port", port) != port:
-        raise Refused(502, "The sandbox is running but the port is not open")
+        raise HttpRefused(502, "The sandbox is running but the port is not open")
     try:
         sandbox = sandboxes(request).find(wanted)
     except KeyError:
-        raise Refused(502, f"The sandbox {wanted[:64]} was not found") from None
+        raise HttpRefused(502, f"The sandbox {wanted[:64]} was not found") from None
     if sandbox.paused:
-        raise Refused(502, f"The sandbox {wanted[:64]} was not found: it is paused")
+        raise HttpRefused(502, f"The sandbox {wanted[:64]} was not found: it is paused")
     return sandbox
 
 
@@ -69,7 +69,7 @@ def opened(request: Request, port: str) -> Sandbox:
     sandbox = addressed(request, port)
     headers = request.headers
     if not sandbox.opens(headers.get("x-access-token"), headers.get("e2b-traffic-access-token")):
-        raise Refused(401, "the access token is missing or of another sandbox")
+        raise HttpRefused(401, "the access token is missing or of another sandbox")
     return sandbox
 
 
@@ -78,7 +78,7 @@ async def read_json(request: Request) -> dict[str, Any]:
     async for chunk in request.stream():
         body += chunk
         if len(body) > JSON_LIMIT:
-            raise Refused(413, f"a request holds at most {JSON_LIMIT} bytes")
+            raise HttpRefused(413, f"a request holds at most {JSON_LIMIT} bytes")
     return parse_object(bytes(body) or b"{}")
 
 
@@ -86,7 +86,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     try:
         return json_object(body)
     except ValueError as error:
-        raise Refused(400, f"the body is {error}") from None
+        raise HttpRefused(400, f"the body is {error}") from None
 
 
 def json_object(body: bytes) -> dict[str, Any]:
@@ -109,9 +109,9 @@ def text_map(value: Any, name: str) -> dict[str, str]:
     if not isinstance(value, dict) or not all(
         isinstance(item, str) and "\0" not in item for item in value.values()
     ):
-        raise Refused(400, f"{name} must be an object of strings")
+        raise HttpRefused(400, f"{name} must be an object of strings")
     if any(not key or "=" in key or "\0" in key for key in value):
-        raise Refused(400, f"{name} holds a name that is none")
+        raise HttpRefused(400, f"{name} holds a name that is none")
     return value
 
 
@@ -120,5 +120,5 @@ def text(value: dict[str, Any], name: str, default: str | None = None) -> str:
     if found is None and default is not None:
         return default
     if not isinstance(found, str):
-        raise Refused(400, f"{name} must be text")
+        raise HttpRefused(400, f"{name} must be text")
     return found

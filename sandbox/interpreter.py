@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from sandbox.http import INTERPRETER, Refused, opened, read_json, text, text_map
+from sandbox.http import INTERPRETER, HttpRefused, opened, read_json, text, text_map
 from sandbox.link import Call, GuestError, SandboxGone
 from sandbox.record import Sandbox
 
@@ -60,7 +60,7 @@ async def execute(request: Request) -> Response:
             "execute", code=code, context=context or None, env=env, language=LANGUAGES.get(language or "")
         )
     except SandboxGone:
-        raise Refused(502, f"The sandbox {sandbox.id} was not found") from None
+        raise HttpRefused(502, f"The sandbox {sandbox.id} was not found") from None
     return StreamingResponse(_lines(call), media_type="application/x-ndjson")
 
 
@@ -124,7 +124,7 @@ def _result(data: dict[str, Any]) -> dict[str, Any]:
 async def _contexts(sandbox: Sandbox) -> list[dict[str, Any]]:
     found = (await sandbox.link.ask("contexts", action="list")).get("contexts")
     if not isinstance(found, list):
-        raise Refused(502, "the sandbox answered nonsense")
+        raise HttpRefused(502, "the sandbox answered nonsense")
     return [context for context in found if isinstance(context, dict) and "id" in context]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.image.build import Image
-from sandbox.settings import Limits
+from sandbox.settings import SandboxLimits
 
 GUEST_UID = 1000
 CGROUPS = Path("/sys/fs/cgroup")
@@ -62,14 +62,14 @@ class Isolation:
             flags.append("--ignore-cgroups")
         return [*enter, str(self.runsc), *flags, *arguments]
 
-    def write_bundle(self, name: str, limits: Limits, arguments: list[str]) -> Path:
+    def write_bundle(self, name: str, limits: SandboxLimits, arguments: list[str]) -> Path:
         bundle = self.state / "bundles" / name
         bundle.mkdir(parents=True)
         specification = self._specification(name, limits, arguments)
         (bundle / "config.json").write_text(json.dumps(specification))
         return bundle
 
-    def _specification(self, name: str, limits: Limits, arguments: list[str]) -> dict[str, Any]:
+    def _specification(self, name: str, limits: SandboxLimits, arguments: list[str]) -> dict[str, Any]:
         return {
             "ociVersion": "1.2.0",
             "hostname": "sandbox",
@@ -106,7 +106,7 @@ class Isolation:
             for inside, outside in mounts.items()
         ]
 
-    async def check(self, limits: Limits) -> None:
+    async def check(self, limits: SandboxLimits) -> None:
         """Run one program in a sandbox and expect its words. IsolationUnavailable if that fails."""
         name = f"check-{os.getpid()}"
         bundle = self.write_bundle(name, limits, ["/bin/sh", "-c", "echo set apart: $(id -u)"])
@@ -169,7 +169,7 @@ def _without_cgroups(name: str) -> bool:
     return not any(group.exists() for group in groups)
 
 
-async def set_up(runsc: Path, state: Path, image: Image, limits: Limits) -> Isolation:
+async def set_up(runsc: Path, state: Path, image: Image, limits: SandboxLimits) -> Isolation:
     """The strongest isolation that works here. IsolationUnavailable if none does."""
     (state / "bundles").mkdir(parents=True, exist_ok=True)
     (state / "runsc").mkdir(mode=0o700, exist_ok=True)
@@ -191,14 +191,14 @@ def _rlimit(kind: str, value: int) -> dict[str, Any]:
     return {"type": kind, "hard": value, "soft": value}
 
 
-def _resources(limits: Limits) -> dict[str, Any]:
+def _resources(limits: SandboxLimits) -> dict[str, Any]:
     return {
         "memory": {"limit": limits.memory_bytes + OVERHEAD},
         "cpu": {"shares": 512, "quota": limits.cpus * 100_000, "period": 100_000},
     }
 
 
-def _writable(limits: Limits) -> list[dict[str, Any]]:
+def _writable(limits: SandboxLimits) -> list[dict[str, Any]]:
     mine = [f"uid={GUEST_UID}", f"gid={GUEST_UID}", "nosuid", "nodev"]
     sizes = {"/home/user": limits.home_bytes, "/tmp": limits.tmp_bytes, "/dev/shm": limits.tmp_bytes}
     modes = {"/home/user": "0700"}

@@ -37,7 +37,7 @@ class GuestError(Exception):
 class Call:
     """One request in progress. Iterating gives its answers; cancelling tells the agent to stop."""
 
-    def __init__(self, link: Link, number: int) -> None:
+    def __init__(self, link: GuestLink, number: int) -> None:
         self._link = link
         self.number = number
         self._unread: asyncio.Queue[Answer | None] = asyncio.Queue()
@@ -89,7 +89,7 @@ class Call:
             yield header, body
 
 
-class Link:
+class GuestLink:
     """A started sandbox process and the calls over its pipes. `on_end` hears once that it is over."""
 
     def __init__(

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.isolation import AGENT, Isolation
-from sandbox.link import READY_S, GuestError, Link, SandboxGone, spawn
+from sandbox.link import READY_S, GuestError, GuestLink, SandboxGone, spawn
 from sandbox.pictures import PictureFailed, Pictures
-from sandbox.record import Kept, Sandbox
-from sandbox.settings import Settings
+from sandbox.record import KeptCommand, Sandbox
+from sandbox.settings import ServiceSettings
 
 MARGIN = 64 * 1024 * 1024  # what gVisor writes besides the guest's memory
 LOG = logging.getLogger("sandbox")
@@ -27,14 +27,18 @@ class Opened:
 
     folder: Path
     next_number: int
-    commands: Sequence[Kept] = ()
+    commands: Sequence[KeptCommand] = ()
 
 
 class Maker:
     """Makes sandboxes and keeps some ready. `on_end` hears of each that is over."""
 
     def __init__(
-        self, isolation: Isolation, settings: Settings, pictures: Pictures, on_end: Callable[[Sandbox], None]
+        self,
+        isolation: Isolation,
+        settings: ServiceSettings,
+        pictures: Pictures,
+        on_end: Callable[[Sandbox], None],
     ) -> None:
         self._isolation = isolation
         self._settings = settings
@@ -63,14 +67,14 @@ class Maker:
     async def _boot(self) -> Sandbox:
         sandbox = _named()
         process = await self._run_for(sandbox, "run")
-        sandbox.link = Link(process, lambda: self._on_end(sandbox))
+        sandbox.link = GuestLink(process, lambda: self._on_end(sandbox))
         return sandbox
 
     async def restored(self, picture: Opened, *, rename: bool = False) -> Sandbox:
         """A new sandbox that goes on where the picture was taken. SandboxGone if it does not."""
         sandbox = _named()
         process = await self._run_for(sandbox, "restore", picture.folder)
-        made = Link(process, lambda: self._on_end(sandbox), goes_on_at=picture.next_number)
+        made = GuestLink(process, lambda: self._on_end(sandbox), goes_on_at=picture.next_number)
         sandbox.taken_over(made, picture.commands)
         await thawed(made, rename=rename)
         return sandbox
@@ -188,7 +192,7 @@ def _named() -> Sandbox:
     return Sandbox(name, name)
 
 
-async def thawed(link: Link, *, rename: bool = False) -> None:
+async def thawed(link: GuestLink, *, rename: bool = False) -> None:
     """Let it go on. SandboxGone, and it is ended, if it does not."""
     try:
         await link.thaw(rename=rename)

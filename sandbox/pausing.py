@@ -10,8 +10,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.api import named, opened, timeout_of
-from sandbox.http import Refused, read_json, refusal, require_key, sandboxes, text
-from sandbox.sandboxes import Snapshot, TooMany
+from sandbox.http import HttpRefused, read_json, refusal, require_key, sandboxes, text
+from sandbox.sandboxes import Snapshot, TooManySandboxes
 
 FORKS_LIMIT = 100
 NAME_LIMIT = 128
@@ -31,7 +31,7 @@ async def connect(request: Request) -> Response:
 async def resume(request: Request) -> Response:
     """What SDKs before `connect` asked."""
     if not named(request).paused:
-        raise Refused(409, "the sandbox runs")
+        raise HttpRefused(409, "the sandbox runs")
     return await connect(request)
 
 
@@ -39,7 +39,7 @@ async def pause(request: Request) -> Response:
     sandbox = named(request)
     _with_memory(await read_json(request))
     if not await sandboxes(request).pause(sandbox):
-        raise Refused(409, "the sandbox is paused")
+        raise HttpRefused(409, "the sandbox is paused")
     return Response(status_code=204)
 
 
@@ -48,13 +48,13 @@ async def fork(request: Request) -> Response:
     body = await read_json(request)
     count = body.get("count", 1)
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= FORKS_LIMIT:
-        raise Refused(400, f"count must be between 1 and {FORKS_LIMIT}")
+        raise HttpRefused(400, f"count must be between 1 and {FORKS_LIMIT}")
     made = await sandboxes(request).fork(sandbox, count, timeout_of(request, body))
     return JSONResponse([_forked(each) for each in made], 201)
 
 
 def _forked(made: Any) -> dict[str, Any]:
-    if isinstance(made, TooMany):
+    if isinstance(made, TooManySandboxes):
         return {"error": {"code": 429, "message": str(made)}}
     return {"sandbox": opened(made)}
 
@@ -65,7 +65,7 @@ async def snapshot(request: Request) -> Response:
     _with_memory(body)
     name = text(body, "name", "")
     if len(name) > NAME_LIMIT:
-        raise Refused(400, f"a name has at most {NAME_LIMIT} characters")
+        raise HttpRefused(400, f"a name has at most {NAME_LIMIT} characters")
     return JSONResponse(_snapshot(await sandboxes(request).snapshot(sandbox, name)), 201)
 
 
@@ -83,13 +83,13 @@ async def forget(request: Request) -> Response:
     try:
         sandboxes(request).forget(request.path_params["id"])
     except KeyError:
-        raise Refused(404, "there is no such snapshot") from None
+        raise HttpRefused(404, "there is no such snapshot") from None
     return Response(status_code=204)
 
 
 def _with_memory(body: dict[str, Any]) -> None:
     if body.get("memory", True) is not True:
-        raise Refused(400, "a sandbox is kept with its memory; files alone are not supported")
+        raise HttpRefused(400, "a sandbox is kept with its memory; files alone are not supported")
 
 
 def _snapshot(taken: Snapshot) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Waking:
             if sandbox is not None and sandbox.paused and sandbox.resumes and sandbox.opens(*tokens):
                 try:
                     await sandboxes(request).resume(sandbox, request.app.state.settings.limits.timeout_s)
-                except TooMany as too_many:
+                except TooManySandboxes as too_many:
                     return await refusal(429, str(too_many))(scope, receive, send)
         await self._app(scope, receive, send)
 

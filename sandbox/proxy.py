@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from sandbox.addresses import is_public, parse_address
 from sandbox.allowed import Allowed, normal
-from sandbox.guest.outward import CHUNK, PORT, WINDOW, Window
+from sandbox.guest.outward import CHUNK, PORT, WINDOW, FlowWindow
 from sandbox.link import READY_S, Call, GuestError, SandboxGone
 from sandbox.record import Sandbox
 
@@ -78,12 +78,12 @@ async def pinned(allowed: Allowed, host: str, port: int, resolve: Resolve = reso
     return addresses[0]
 
 
-class Connection:
+class ProxyConnection:
     """One connection of the guest: what it wrote, and what is told to it."""
 
     def __init__(self, number: int, call: Call, allowed: Callable[[], Allowed]) -> None:
         self.number = number
-        self.window = Window()
+        self.window = FlowWindow()
         self.reader = asyncio.StreamReader(limit=HEAD_LIMIT)
         self._call = call
         self._allowed = allowed
@@ -220,7 +220,7 @@ def _refusal(turned: Turned) -> bytes:
 
 async def serve(call: Call, allowed: Callable[[], Allowed], ready: asyncio.Event) -> None:
     """Every connection of one sandbox, for as long as it lives."""
-    open_now: dict[int, tuple[Connection, asyncio.Task[None]]] = {}
+    open_now: dict[int, tuple[ProxyConnection, asyncio.Task[None]]] = {}
     try:
         async for header, body in call:
             number = header.get("conn")
@@ -229,7 +229,7 @@ async def serve(call: Call, allowed: Callable[[], Allowed], ready: asyncio.Event
             elif not isinstance(number, int):
                 continue
             elif header.get("open") is True and number not in open_now and len(open_now) < CONNECTIONS_LIMIT:
-                connection = Connection(number, call, allowed)
+                connection = ProxyConnection(number, call, allowed)
                 open_now[number] = connection, asyncio.create_task(connection.serve())
             elif number in open_now:
                 _heard(*open_now[number], header, body)
@@ -245,7 +245,9 @@ async def serve(call: Call, allowed: Callable[[], Allowed], ready: asyncio.Event
             task.cancel()
 
 
-def _heard(connection: Connection, task: asyncio.Task[None], header: dict[str, Any], body: bytes) -> None:
+def _heard(
+    connection: ProxyConnection, task: asyncio.Task[None], header: dict[str, Any], body: bytes
+) -> None:
     took = header.get("took")
     if isinstance(took, int) and 0 < took <= WINDOW:
         connection.window.give(took)

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.allowed import Allowed
-from sandbox.link import Link
+from sandbox.link import GuestLink
 from sandbox.pictures import Sealed
 from sandbox.running import Command
 from sandbox.watching import Watcher
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptCommand:
     """A command that runs in a picture."""
 
     pid: int
@@ -38,7 +38,7 @@ class Sandbox:
 
     id: str
     run: str  # what gVisor knows it by: another name after each pause
-    link: Link = field(init=False)
+    link: GuestLink = field(init=False)
     picture: Sealed | None = None  # of a paused one
     turning: asyncio.Lock = field(default_factory=asyncio.Lock)
     pauses: bool = False  # at the end of its time, instead of ending
@@ -93,7 +93,7 @@ class Sandbox:
         """Bytes of guest memory and files, and of gVisor's own heap. 0 while it cannot be told."""
         return _memory_of(self)
 
-    def taken_over(self, link: Link, commands: Sequence[Kept]) -> None:
+    def taken_over(self, link: GuestLink, commands: Sequence[KeptCommand]) -> None:
         """Go on listening to the commands that ran when the picture was taken."""
         self.link = link
         for kept in commands:
@@ -110,8 +110,10 @@ class Sandbox:
         finally:
             self.commands.pop(command.pid, None)
 
-    def kept(self) -> list[Kept]:
-        return [Kept(each.pid, each.call.number, each.config, each.tag) for each in self.commands.values()]
+    def kept(self) -> list[KeptCommand]:
+        return [
+            KeptCommand(each.pid, each.call.number, each.config, each.tag) for each in self.commands.values()
+        ]
 
 
 def _memory_of(sandbox: Sandbox) -> int:

@@ -18,15 +18,15 @@ from sandbox.link import GuestError, SandboxGone
 from sandbox.making import MARGIN, Maker, Opened, thawed
 from sandbox.pictures import PictureFailed, Pictures, Sealed
 from sandbox.proxy import open_way_out
-from sandbox.record import Kept, Sandbox
-from sandbox.settings import Settings
+from sandbox.record import KeptCommand, Sandbox
+from sandbox.settings import ServiceSettings
 
 WATCH_S = 0.2
 LOG = logging.getLogger("sandbox")
 TEMPLATES = ("base", "code-interpreter-v1", "code-interpreter")
 
 
-class TooMany(Exception):
+class TooManySandboxes(Exception):
     """No more sandboxes fit."""
 
     def __init__(self, most: int) -> None:
@@ -41,7 +41,7 @@ class Paused(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class SandboxRequest:
     """What a sandbox is made with."""
 
     template: str
@@ -62,14 +62,14 @@ class Snapshot:
     of: str
     picture: Sealed
     next_number: int
-    commands: list[Kept]
+    commands: list[KeptCommand]
     env: dict[str, str]
 
 
 class Sandboxes:
     """The registry. `sandboxes.find(id)` raises KeyError for what is not or no longer there."""
 
-    def __init__(self, isolation: Isolation, settings: Settings) -> None:
+    def __init__(self, isolation: Isolation, settings: ServiceSettings) -> None:
         self._isolation = isolation
         self._settings = settings
         self._pictures = Pictures(isolation.state, settings.pictures_bytes)
@@ -93,7 +93,7 @@ class Sandboxes:
     def begin(self) -> None:
         self._maker.begin()
 
-    async def create(self, wanted: Wanted) -> Sandbox:
+    async def create(self, wanted: SandboxRequest) -> Sandbox:
         """A sandbox of the caller's own. TooMany at the limit."""
         with self._place():
             snapshot = self.snapshots.get(wanted.template)
@@ -113,14 +113,14 @@ class Sandboxes:
     def _place(self) -> Iterator[None]:
         running = sum(not sandbox.paused for sandbox in self._all.values())
         if running + self._making >= self._settings.most:
-            raise TooMany(self._settings.most)
+            raise TooManySandboxes(self._settings.most)
         self._making += 1
         try:
             yield
         finally:
             self._making -= 1
 
-    async def _register(self, sandbox: Sandbox, wanted: Wanted) -> None:
+    async def _register(self, sandbox: Sandbox, wanted: SandboxRequest) -> None:
         sandbox.template, sandbox.metadata, sandbox.env = wanted.template, wanted.metadata, wanted.env
         sandbox.pauses, sandbox.resumes = wanted.pauses, wanted.resumes
         sandbox.started = datetime.now(UTC)
@@ -165,16 +165,16 @@ class Sandboxes:
                         if not sandbox.paused or sandbox.link.closed:
                             self._pictures.drop(picture)
 
-    async def fork(self, sandbox: Sandbox, count: int, timeout_s: float) -> list[Sandbox | TooMany]:
+    async def fork(self, sandbox: Sandbox, count: int, timeout_s: float) -> list[Sandbox | TooManySandboxes]:
         """Running copies, each with tokens of its own, as far as there is room."""
-        wanted = Wanted(
+        wanted = SandboxRequest(
             template=sandbox.template,
             timeout_s=timeout_s,
             metadata=sandbox.metadata,
             env=sandbox.env,
             allowed=sandbox.allowed,
         )
-        made: list[Sandbox | TooMany] = []
+        made: list[Sandbox | TooManySandboxes] = []
         async with sandbox.turning, self._pictures.folder(sandbox.memory_used() + MARGIN) as folder:
             if sandbox.paused:
                 raise Paused
@@ -186,7 +186,7 @@ class Sandboxes:
                     with self._place():
                         fork = await self._maker.restored(picture)
                         await self._register(fork, wanted)
-                except TooMany as too_many:
+                except TooManySandboxes as too_many:
                     made.append(too_many)
                 else:
                     made.append(fork)

@@ -11,7 +11,7 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class SandboxLimits:
     """What one sandbox may use. `memory_bytes` counts its files too: they live in memory."""
 
     memory_bytes: int = 1024 * MIB
@@ -25,7 +25,7 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class ServiceSettings:
     """`host` must be an address of this machine that nobody else reaches: the key is the only guard."""
 
     host: str
@@ -37,5 +37,5 @@ class Settings:
     warm: int = 1
     most: int = 24
     pictures_bytes: int = 4096 * MIB  # of paused ones and snapshots, together
-    limits: Limits = Limits()
+    limits: SandboxLimits = SandboxLimits()
     allowed_hosts: tuple[Rule, ...] = ()  # no sandbox reaches any other, whatever it asks for

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from sandbox.connect import RpcError
 from sandbox.envd import USERS, user_of
 from sandbox.guest.frames import CHUNK
-from sandbox.http import ENVD, Refused, opened, sandboxes
+from sandbox.http import ENVD, HttpRefused, opened, sandboxes
 from sandbox.link import Call, GuestError
 from sandbox.record import Sandbox
 
@@ -27,13 +27,13 @@ async def download(request: Request) -> Response:
     sandbox = _sandbox_of(request, "read")
     path = request.query_params.get("path", "")
     if not path:
-        raise Refused(400, "path is missing")
+        raise HttpRefused(400, "path is missing")
     call = sandbox.link.call("read", path=path)
     answers = aiter(call)
     try:
         await anext(answers)
     except GuestError as error:
-        raise Refused(404 if error.code == "not_found" else 400, str(error)) from None
+        raise HttpRefused(404 if error.code == "not_found" else 400, str(error)) from None
     return StreamingResponse(_body(call, answers), media_type="application/octet-stream")
 
 
@@ -56,10 +56,10 @@ async def upload(request: Request) -> Response:
     }
     if kind == b"application/octet-stream":
         if not path:
-            raise Refused(400, "path is missing")
+            raise HttpRefused(400, "path is missing")
         return JSONResponse([await _store(sandbox, path, _unpacked(request), metadata)])
     if kind != b"multipart/form-data" or b"boundary" not in options:
-        raise Refused(400, "an upload is multipart/form-data or application/octet-stream")
+        raise HttpRefused(400, "an upload is multipart/form-data or application/octet-stream")
     return JSONResponse(await _store_parts(request, sandbox, path, metadata))
 
 
@@ -70,11 +70,11 @@ async def _store_parts(
     async with request.form(max_files=1000, max_fields=10) as form:
         files = [part for part in form.getlist("file") if not isinstance(part, str)]
         if not files or (path and len(files) > 1):
-            raise Refused(400, "an upload holds one file for a path, or files that name their own")
+            raise HttpRefused(400, "an upload holds one file for a path, or files that name their own")
         for part in files:
             target = path or part.filename or ""
             if not target:
-                raise Refused(400, "a part has no file name")
+                raise HttpRefused(400, "a part has no file name")
 
             async def chunks(part: Any = part) -> AsyncIterator[bytes]:
                 while data := await part.read(CHUNK):
@@ -87,7 +87,7 @@ async def _store_parts(
 async def _unpacked(request: Request) -> AsyncIterator[bytes]:
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip"):
-        raise Refused(400, f"content encoding {encoding[:20]} is not supported")
+        raise HttpRefused(400, f"content encoding {encoding[:20]} is not supported")
     unpack = zlib.decompressobj(31) if encoding == "gzip" else None
     async for chunk in request.stream():
         if unpack is None:
@@ -97,7 +97,7 @@ async def _unpacked(request: Request) -> AsyncIterator[bytes]:
             try:
                 yield unpack.decompress(chunk, CHUNK)
             except zlib.error:
-                raise Refused(400, "the body is no gzip") from None
+                raise HttpRefused(400, "the body is no gzip") from None
             chunk = unpack.unconsumed_tail
 
 
@@ -117,7 +117,7 @@ async def _store(
     finally:
         call.cancel()
     if not isinstance(entry, dict):
-        raise Refused(502, "the sandbox answered nonsense")
+        raise HttpRefused(502, "the sandbox answered nonsense")
     given = {"metadata": entry["metadata"]} if "metadata" in entry else {}
     return {"path": str(entry.get("path")), "name": str(entry.get("name")), "type": "file", **given}
 
@@ -126,13 +126,13 @@ def _sandbox_of(request: Request, operation: str) -> Sandbox:
     query = request.query_params
     user = query.get("username", "")
     if user not in USERS:
-        raise Refused(401, f"there is no user {user[:40]!r}: sandboxes have one, named user")
+        raise HttpRefused(401, f"there is no user {user[:40]!r}: sandboxes have one, named user")
     if "signature" in query:
         return _signed(request, operation, user)
     try:
         user_of(request)
     except RpcError as error:
-        raise Refused(401, str(error)) from None
+        raise HttpRefused(401, str(error)) from None
     return opened(request, ENVD)
 
 
@@ -142,14 +142,14 @@ def _signed(request: Request, operation: str, user: str) -> Sandbox:
     if expiration is not None and not (
         expiration.isascii() and expiration.isdigit() and len(expiration) < 16
     ):
-        raise Refused(401, "the signature's expiration is malformed")
+        raise HttpRefused(401, "the signature's expiration is malformed")
     if expiration is not None and int(expiration) < time.time():
-        raise Refused(401, "the signature has expired")
+        raise HttpRefused(401, "the signature has expired")
     given = query["signature"].encode()
     for sandbox in sandboxes(request).all():
         if hmac.compare_digest(given, sandbox.signed(path, operation, user, expiration).encode()):
             return sandbox
-    raise Refused(401, "the signature is of no sandbox here")
+    raise HttpRefused(401, "the signature is of no sandbox here")
 
 
 ROUTES = [

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-from sandbox.link import Answer, Call, GuestError, Link, SandboxGone
+from sandbox.link import Answer, Call, GuestError, GuestLink, SandboxGone
 
 UNREAD_LIMIT = 10_000  # events; the oldest go first
 
@@ -25,7 +25,7 @@ class Watcher:
         self._task = asyncio.create_task(self._listen(answers))
 
     @classmethod
-    async def begin(cls, link: Link, message: dict[str, Any]) -> Watcher:
+    async def begin(cls, link: GuestLink, message: dict[str, Any]) -> Watcher:
         """GuestError says why a folder cannot be watched."""
         path = message.get("path")
         if not isinstance(path, str):

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
-from operations.embedded.context import Context
+from operations.embedded.context import StackContext
 from operations.embedded.parts import PARTS
-from operations.embedded.process import Identity, spawn
+from operations.embedded.process import ProcessIdentity, spawn
 from operations.embedded.state import Registry, load_credentials
 from portico.settings.home import Home
 from portico.settings.load import load_settings
@@ -143,15 +143,19 @@ class RunningStack:
     def is_ready(self, part: str) -> bool:
         registry = Registry.load(self.home)
         identity = registry.identity(part)
-        if identity is None or identity.pid == self._killed.get(part) or Identity.of(identity.pid) is None:
+        if (
+            identity is None
+            or identity.pid == self._killed.get(part)
+            or ProcessIdentity.of(identity.pid) is None
+        ):
             return False
-        context = Context(self.home, self.settings, registry, self.credentials())
+        context = StackContext(self.home, self.settings, registry, self.credentials())
         ask = next(known for known in PARTS if known.name == part).ready
         with ThreadPoolExecutor(1) as other_thread:  # the caller may be inside an event loop
             return bool(other_thread.submit(asyncio.run, _ask(ask, context, identity.pid)).result())
 
 
-async def _ask(ask: Callable[[Context, int], Any], context: Context, pid: int) -> bool:
+async def _ask(ask: Callable[[StackContext, int], Any], context: StackContext, pid: int) -> bool:
     return bool(await ask(context, pid))
 
 

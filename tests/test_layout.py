@@ -235,3 +235,16 @@ def test_everything_is_caught_at_five_places_only() -> None:
 )
 def test_a_catch_all_is_noticed(code: str) -> None:
     assert any(map(catches_everything, ast.walk(ast.parse(code))))
+
+
+def test_no_class_name_is_used_twice() -> None:
+    places: dict[str, list[str]] = {}
+    for folder in CODE:
+        for path in sorted((CHECKOUT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    places.setdefault(node.name, []).append(str(path.relative_to(CHECKOUT)))
+    given_by_triton = {"TritonPythonModel"}
+    assert {
+        name: paths for name, paths in places.items() if len(paths) > 1 and name not in given_by_triton
+    } == {}

@@ -25,7 +25,7 @@ class ArchiveRefused(Exception):
 
 
 @dataclass(frozen=True)
-class Limits:
+class ArchiveLimits:
     """`ratio`: how many bytes one packed byte may become; ordinary text reaches 20, a bomb a thousand."""
 
     files: int = 2_000
@@ -35,10 +35,10 @@ class Limits:
     ratio_from_bytes: int = 5 * 1024 * 1024
 
 
-LIMITS = Limits()
+LIMITS = ArchiveLimits()
 
 
-def check(data: bytes, limits: Limits = LIMITS) -> zipfile.ZipFile:
+def check(data: bytes, limits: ArchiveLimits = LIMITS) -> zipfile.ZipFile:
     """The archive, if what it says of itself is harmless. Raises `ArchiveRefused`."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
@@ -55,7 +55,7 @@ def check(data: bytes, limits: Limits = LIMITS) -> zipfile.ZipFile:
     return archive
 
 
-def entries(data: bytes, limits: Limits = LIMITS) -> Iterator[tuple[str, bytes, float]]:
+def entries(data: bytes, limits: ArchiveLimits = LIMITS) -> Iterator[tuple[str, bytes, float]]:
     """Path, content and how much is done, file by file. Raises `ArchiveRefused`; sizes are held to while reading."""
     archive = check(data, limits)
     files = [info for info in archive.infolist() if not info.is_dir()]

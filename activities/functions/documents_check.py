@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import zipfile
 
-from activities.functions.archives import ArchiveRefused, Limits, check
+from activities.functions.archives import ArchiveLimits, ArchiveRefused, check
 from portico.tool import AskAgain, File, ToolFailed
 
 LARGEST = 50 * 1024 * 1024
-LIMITS = Limits(files=5_000, total_bytes=300 * 1024 * 1024, file_bytes=150 * 1024 * 1024, ratio=150)
+LIMITS = ArchiveLimits(files=5_000, total_bytes=300 * 1024 * 1024, file_bytes=150 * 1024 * 1024, ratio=150)
 OFFICE = {"docx": "word/", "xlsx": "xl/", "pptx": "ppt/"}
 PLAIN = ("md", "txt", "csv", "json", "xml", "log", "yaml", "toml")
 KINDS = (*OFFICE, "pdf", "html", "eml", *PLAIN)

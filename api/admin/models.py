@@ -18,7 +18,7 @@ from portico.storage.route_health import RouteState
 router = APIRouter(tags=["models"], route_class=BodyRoute)
 
 
-class Route(BaseModel):
+class ListedRoute(BaseModel):
     """A model that free text may go to, if policy allows it."""
 
     name: str
@@ -40,7 +40,7 @@ class Found(BaseModel):
 class Models(BaseModel):
     """`routes` in the order in which they are tried."""
 
-    routes: list[Route]
+    routes: list[ListedRoute]
     offers: list[Found]
 
 
@@ -55,7 +55,7 @@ class Served(BaseModel):
     memory_mib: int | None
 
 
-class Choice(BaseModel):
+class ModelChoice(BaseModel):
     name: str = Field(min_length=3, max_length=240, pattern=r"^[\w.:/@+ -]+$", examples=["ollama/llama3.2"])
 
 
@@ -88,7 +88,7 @@ async def list_served(deps: App, person: Person) -> list[Served]:
 
 
 @router.post("/v1/models/use")
-async def use_model(body: Choice, deps: App, person: Person) -> Chosen:
+async def use_model(body: ModelChoice, deps: App, person: Person) -> Chosen:
     """Use a model that answers on this machine, before all others. It goes into `portico.toml`."""
     await decide_admin(deps, person, "model.use", subject=body.name)
     try:
@@ -98,8 +98,8 @@ async def use_model(body: Choice, deps: App, person: Person) -> Chosen:
     return Chosen(name=offer.name, model=offer.model, route=route)
 
 
-def _route(name: str, route: RouteSettings, state: RouteState | None) -> Route:
-    return Route(
+def _route(name: str, route: RouteSettings, state: RouteState | None) -> ListedRoute:
+    return ListedRoute(
         name=name,
         model=route.model,
         locality=route.locality,

@@ -52,7 +52,7 @@ class Hello(BaseModel):
     conversation: str | None = None
 
 
-class Said(BaseModel):
+class SentMessage(BaseModel):
     model_config = ConfigDict(extra="ignore")
     id: str = Field(min_length=1, max_length=128)
     text: str = ""
@@ -137,7 +137,7 @@ class ChatSession:
     async def _handle(self, frame: dict[str, Any]) -> None:
         kind = frame.get("type")
         if kind == "message":
-            said = Said.model_validate(frame)
+            said = SentMessage.model_validate(frame)
             body = _body(said, self._conversation)
             answer = await accept(self._deps, self._person, body)
             if answer.turn not in self._answered:  # a fast reply can overtake its own ack
@@ -182,7 +182,7 @@ class ChatSession:
         await self._socket.send_json(frame)
 
 
-def _body(said: Said, conversation: str) -> MessageBody:
+def _body(said: SentMessage, conversation: str) -> MessageBody:
     return MessageBody(
         id=said.id,
         conversation=conversation,

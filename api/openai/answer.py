@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from api.deps import AppDeps
-from api.openai.requests import Wanted
+from api.openai.requests import RequestedAnswer
 from portico.contracts.steps import AllowedRoute
 from portico.errors import Busy, Misconfigured, NotTaken, PorticoError, TooLarge, Unavailable
 from portico.llm.meter import Meter
@@ -19,7 +19,7 @@ OUR_WORDS = {"": "stop", "time_limit": "length"}
 
 
 @dataclass(frozen=True)
-class Usage:
+class OpenAiUsage:
     """`estimated`: the server gave no counts, so they were reckoned from the text."""
 
     input_tokens: int
@@ -32,14 +32,18 @@ class WholeAnswer:
     text: str
     calls: tuple[ModelCall, ...]
     finish: str
-    usage: Usage
+    usage: OpenAiUsage
 
 
 class Answering:
     """An answer that has begun. Close it, whatever comes."""
 
     def __init__(
-        self, allowed: AllowedRoute, wanted: Wanted, deltas: AsyncGenerator[Delta, None], first: Delta
+        self,
+        allowed: AllowedRoute,
+        wanted: RequestedAnswer,
+        deltas: AsyncGenerator[Delta, None],
+        first: Delta,
     ) -> None:
         self.route = allowed.route.name
         self.decision_id = allowed.decision.decision_id
@@ -74,16 +78,16 @@ class Answering:
         return OUR_WORDS.get(word, word)
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> OpenAiUsage:
         tokens = self._meter.tokens()
-        return Usage(tokens.input, tokens.output, tokens.estimated)
+        return OpenAiUsage(tokens.input, tokens.output, tokens.estimated)
 
     async def close(self) -> None:
         await self._deltas.aclose()
 
 
 async def begin(
-    deps: AppDeps, person: Principal, allowed: tuple[AllowedRoute, ...], wanted: Wanted
+    deps: AppDeps, person: Principal, allowed: tuple[AllowedRoute, ...], wanted: RequestedAnswer
 ) -> Answering:
     """The answer of the first route that begins one. Raises what the last one raised, or `Busy` if any is."""
     failures: list[PorticoError] = []
@@ -95,7 +99,9 @@ async def begin(
     raise next((error for error in failures if isinstance(error, Busy)), failures[-1])
 
 
-async def _begin(deps: AppDeps, person: Principal, allowed: AllowedRoute, wanted: Wanted) -> Answering:
+async def _begin(
+    deps: AppDeps, person: Principal, allowed: AllowedRoute, wanted: RequestedAnswer
+) -> Answering:
     settings = deps.routes.settings_of(allowed.route.name)
     if settings is not None and settings.kind == "triton":
         _check_simple(allowed.route.name, wanted)
@@ -124,7 +130,7 @@ async def _begin(deps: AppDeps, person: Principal, allowed: AllowedRoute, wanted
     return Answering(allowed, wanted, deltas, first)
 
 
-def _check_simple(route: str, wanted: Wanted) -> None:
+def _check_simple(route: str, wanted: RequestedAnswer) -> None:
     """What changes the meaning of an answer and Triton's models cannot do is refused, not left out."""
     shape = wanted.extra.get("response_format", {}).get("type", "text")
     if shape != "text":

@@ -10,7 +10,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from api.deps import App, Person
-from api.openai.answer import Answering, Usage, begin
+from api.openai.answer import Answering, OpenAiUsage, begin
 from api.openai.choose import allowed_routes
 from api.openai.errors import ERRORS, OpenAiRoute, described
 from api.openai.requests import ChatRequest, wanted_of
@@ -110,7 +110,7 @@ def _calls(calls: Sequence[ModelCall], *, numbered: bool = False) -> list[dict[s
     ]
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _usage(usage: OpenAiUsage) -> dict[str, Any]:
     counted = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,

@@ -31,7 +31,7 @@ class FunctionCall(Tolerant):
     arguments: str = ""
 
 
-class ToolCall(Tolerant):
+class OpenAiToolCall(Tolerant):
     id: str = Field(max_length=256)
     type: Literal["function"] = "function"
     function: FunctionCall
@@ -41,7 +41,7 @@ class ChatMessage(Tolerant):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[dict[str, JsonValue]] | None = None
     name: str | None = Field(None, max_length=256)
-    tool_calls: list[ToolCall] | None = Field(None, max_length=MOST_TOOLS)
+    tool_calls: list[OpenAiToolCall] | None = Field(None, max_length=MOST_TOOLS)
     tool_call_id: str | None = Field(None, max_length=256)
 
 
@@ -51,7 +51,7 @@ class FunctionSpec(Tolerant):
     parameters: dict[str, Any] = {"type": "object", "properties": {}}
 
 
-class ToolSpec(Tolerant):
+class OpenAiTool(Tolerant):
     type: Literal["function"]
     function: FunctionSpec
 
@@ -67,7 +67,7 @@ class ChatRequest(Tolerant):
     messages: list[ChatMessage] = Field(min_length=1, max_length=MOST_MESSAGES)
     stream: bool = False
     stream_options: StreamOptions | None = None
-    tools: list[ToolSpec] | None = Field(None, max_length=MOST_TOOLS)
+    tools: list[OpenAiTool] | None = Field(None, max_length=MOST_TOOLS)
     tool_choice: Literal["none", "auto", "required"] | dict[str, JsonValue] | None = None
     stop: str | list[str] | None = None
     max_tokens: int | None = Field(None, ge=1)
@@ -86,7 +86,7 @@ class ChatRequest(Tolerant):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RequestedAnswer:
     """A request as a route takes it. `extra`: what only an OpenAI-compatible server can do."""
 
     messages: list[dict[str, Any]]
@@ -98,7 +98,7 @@ class Wanted:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def wanted_of(body: ChatRequest) -> Wanted:
+def wanted_of(body: ChatRequest) -> RequestedAnswer:
     """Raises `Unsupported` for what this endpoint does not support."""
     if body.n not in (None, 1):
         raise Unsupported("n", "one answer at a time")
@@ -112,7 +112,7 @@ def wanted_of(body: ChatRequest) -> Wanted:
     if tools and body.tool_choice not in (None, "auto"):
         extra["tool_choice"] = body.tool_choice
     _check_writable(messages, [tool.parameters for tool in tools], extra)
-    return Wanted(
+    return RequestedAnswer(
         messages=messages,
         tools=tools,
         max_tokens=body.max_completion_tokens or body.max_tokens,
@@ -138,7 +138,7 @@ def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
     return stops
 
 
-def _offered(tool: ToolSpec) -> OfferedTool:
+def _offered(tool: OpenAiTool) -> OfferedTool:
     return OfferedTool(tool.function.name, tool.function.description, tool.function.parameters)
 
 

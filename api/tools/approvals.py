@@ -28,7 +28,7 @@ UPDATE_S = 10.0
 OPEN_RUNS = "WorkflowType = 'ToolRun' AND ExecutionStatus = 'Running'"
 
 
-class Answer(BaseModel):
+class ApprovalBody(BaseModel):
     """Yes or no to exactly the call that waits."""
 
     approved: bool
@@ -39,7 +39,7 @@ class Taken(BaseModel):
     approved: bool
 
 
-class OpenApproval(BaseModel):
+class ListedApproval(BaseModel):
     """A call that waits, as the person who answers should see it."""
 
     invocation_id: str
@@ -55,9 +55,9 @@ class OpenApproval(BaseModel):
 @router.get("/v1/approvals")
 async def list_approvals(
     deps: App, person: Person, limit: Annotated[int, Query(ge=1, le=100)] = 50
-) -> list[OpenApproval]:
+) -> list[ListedApproval]:
     """What waits for this person: their own runs; for the owner and admins, all."""
-    found: list[OpenApproval] = []
+    found: list[ListedApproval] = []
     async for one in deps.temporal.list_workflows(OPEN_RUNS, limit=4 * limit):
         waiting = await _waiting(deps, person, one.id)
         if waiting is not None and len(found) < limit:
@@ -66,7 +66,7 @@ async def list_approvals(
 
 
 @router.post("/v1/approvals/{invocation_id}")
-async def answer_approval(invocation_id: str, body: Answer, deps: App, person: Person) -> Taken:
+async def answer_approval(invocation_id: str, body: ApprovalBody, deps: App, person: Person) -> Taken:
     """The owner and admins answer for anybody; who asked, where policy lets them, and always with no."""
     handle = await runs.run_of(deps, person, invocation_id, anybodys=True)
     state = await runs.progress_of(deps, handle)
@@ -93,7 +93,7 @@ async def answer_approval(invocation_id: str, body: Answer, deps: App, person: P
 
 
 async def _decided(
-    deps: AppDeps, person: Principal, invocation_id: str, waiting: ToolWaiting, body: Answer
+    deps: AppDeps, person: Principal, invocation_id: str, waiting: ToolWaiting, body: ApprovalBody
 ) -> str:
     """The id of the decision that lets this person answer; none is needed for what is one's own."""
     own = await runs.is_invoker(deps, person, invocation_id)
@@ -115,10 +115,10 @@ async def _waiting(deps: AppDeps, person: Principal, invocation_id: str) -> Tool
     return (await runs.progress_of(deps, handle)).waiting
 
 
-def _shown(waiting: ToolWaiting) -> OpenApproval:
+def _shown(waiting: ToolWaiting) -> ListedApproval:
     facts: dict[str, Any] = waiting.model_dump()
-    return OpenApproval(
-        **{name: facts[name] for name in OpenApproval.model_fields if name in facts},
+    return ListedApproval(
+        **{name: facts[name] for name in ListedApproval.model_fields if name in facts},
         tool=waiting.tool_name,
         parameters=waiting.parameters_shown,
     )

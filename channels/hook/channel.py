@@ -33,7 +33,7 @@ from portico.contracts.messages import (
     TextPart,
     Unknown,
 )
-from portico.egress.posts import Answer
+from portico.egress.posts import PostResponse
 from portico.errors import Forbidden, Refused, Unreadable
 from portico.problems import first_problem
 from portico.retry_after import retry_after_s
@@ -57,7 +57,7 @@ class _Data(BaseModel):
     locale: str = ""
 
 
-class _Said(BaseModel):
+class _HookBody(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     timestamp: AwareDatetime
@@ -171,9 +171,9 @@ def _fits(webhook: Webhook, body: bytes, message_id: str, timestamp: str, signat
     return True
 
 
-def _said(body: dict[str, Any]) -> _Said:
+def _said(body: dict[str, Any]) -> _HookBody:
     try:
-        return _Said.model_validate(body)
+        return _HookBody.model_validate(body)
     except ValidationError as error:
         raise Unreadable("the event", first_problem(error).rule()) from None
 
@@ -205,7 +205,7 @@ def _signed(body: bytes, account: Account, *, key: str) -> dict[str, str]:
     }
 
 
-def _outcome(answer: Answer, *, key: str) -> Sent | NotSent | Unknown:
+def _outcome(answer: PostResponse, *, key: str) -> Sent | NotSent | Unknown:
     status = answer.status
     if 200 <= status < 300:
         return Sent(platform_id=key)

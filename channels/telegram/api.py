@@ -25,7 +25,7 @@ clients = Clients(CALL_TIMEOUT)
 
 
 @dataclass(frozen=True)
-class Answer:
+class TelegramResponse:
     """An answer of the Bot API, or of what stands before it (`ok` is None: not the Bot API's JSON)."""
 
     status: int
@@ -53,7 +53,7 @@ async def call(
     *,
     upload: Upload | None = None,
     limits: httpx2.Timeout | None = None,
-) -> Answer:
+) -> TelegramResponse:
     """One call. Raises what the client raises, and `Forbidden` where the guard refuses the address."""
     url = f"{account.settings.api_base}/bot{account.settings.token.get_secret_value()}/{method}"
     limits = limits or CALL_TIMEOUT
@@ -93,7 +93,7 @@ async def download(account: Account, file_id: str, *, limit_bytes: int) -> bytes
         base = f"{account.settings.api_base}/file/bot{account.settings.token.get_secret_value()}"
         async with clients.of(account).stream("GET", f"{base}/{answer.result['file_path']}") as response:
             if response.status_code != 200:
-                raise _no_file(Answer(response.status_code))
+                raise _no_file(TelegramResponse(response.status_code))
             return await _limited(response, limit_bytes)
     except Forbidden as error:
         raise Unavailable("Telegram", error.message) from None
@@ -115,7 +115,7 @@ async def _limited(response: httpx2.Response, limit_bytes: int) -> bytes:
     return bytes(content)
 
 
-def _no_file(answer: Answer) -> NotFound | Unavailable | TooLarge:
+def _no_file(answer: TelegramResponse) -> NotFound | Unavailable | TooLarge:
     if answer.status == 429 or answer.status >= 500 or (answer.ok is None and answer.status == 200):
         return Unavailable("Telegram", f"status {answer.status}", retry_after_s=answer.retry_after_s)
     if "too big" in answer.description:  # the Bot API gives no code of its own for its limit
@@ -130,18 +130,18 @@ def _form(payload: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _read(status: int, content: bytes) -> Answer:
+def _read(status: int, content: bytes) -> TelegramResponse:
     try:
         body = orjson.loads(content)
     except orjson.JSONDecodeError:
-        return Answer(status)
+        return TelegramResponse(status)
     if not isinstance(body, dict) or not isinstance(body.get("ok"), bool):
-        return Answer(status)
+        return TelegramResponse(status)
     given = body.get("parameters")
     parameters: dict[str, Any] = given if isinstance(given, dict) else {}
     wait = parameters.get("retry_after")
     moved = parameters.get("migrate_to_chat_id")
-    return Answer(
+    return TelegramResponse(
         status=status,
         ok=body["ok"],
         result=body.get("result"),

@@ -78,7 +78,7 @@ class Poller:
         await self._refused(answer)
         return None
 
-    async def _refused(self, answer: api.Answer) -> None:
+    async def _refused(self, answer: api.TelegramResponse) -> None:
         if answer.status == 409:
             log.error(
                 "telegram.polled_elsewhere", account=self._account.name, hint="another poller or a webhook"

@@ -14,7 +14,7 @@ from channels.telegram.settings import TelegramSettings
 from channels.telegram.wire import (
     CallbackQuery,
     Entity,
-    File,
+    TelegramFile,
     TelegramMessage,
     User,
     read_address,
@@ -209,7 +209,7 @@ def _without_mentions(
 
 
 def _attachments(message: TelegramMessage) -> tuple[Attachment, ...]:
-    found: list[tuple[str, File]] = []
+    found: list[tuple[str, TelegramFile]] = []
     if message.photo:
         found.append(("photo", max(message.photo, key=lambda size: size.file_size)))
     for kind in ("voice", "audio", "video", "video_note", "sticker"):
@@ -228,7 +228,7 @@ def _attachments(message: TelegramMessage) -> tuple[Attachment, ...]:
     )
 
 
-def _attachment(kind: str, file: File) -> Attachment:
+def _attachment(kind: str, file: TelegramFile) -> Attachment:
     return Attachment(
         name=file.file_name or kind,
         media_type=file.mime_type or _MEDIA_TYPES[kind],

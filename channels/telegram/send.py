@@ -13,7 +13,7 @@ import httpx2
 from channels.base import Account, ReadBlob
 from channels.clients import NOT_WRITTEN
 from channels.telegram import api
-from channels.telegram.api import Answer, Upload
+from channels.telegram.api import TelegramResponse, Upload
 from channels.telegram.render import unformatted
 from channels.telegram.wire import split_address
 from portico.contracts.messages import BlobRef, NotSent, Outgoing, Sent, Unknown
@@ -34,20 +34,20 @@ async def send(outgoing: Outgoing, account: Account, *, read_blob: ReadBlob | No
     except NotFound as error:
         return NotSent(reason=error.message, permanent=True)
     outcome = await _attempt(outgoing.method, payload, account, upload)
-    if not isinstance(outcome, Answer):
+    if not isinstance(outcome, TelegramResponse):
         return outcome
     changed = _mended(outcome, payload)
     if changed is not None:
         # A 400 is a definite refusal, so this second call cannot make a second message.
         log.info("telegram.sent_changed", account=account.name, status=outcome.status)
         second = await _attempt(outgoing.method, changed, account, upload)
-        return second if not isinstance(second, Answer) else _refused(second, account)
+        return second if not isinstance(second, TelegramResponse) else _refused(second, account)
     return _refused(outcome, account)
 
 
 async def _attempt(
     method: str, payload: dict[str, Any], account: Account, upload: Upload | None
-) -> Outcome | Answer:
+) -> Outcome | TelegramResponse:
     """The end of one call; an `Answer` where Telegram refused it."""
     limits = api.UPLOAD_TIMEOUT if upload else api.CALL_TIMEOUT
     try:
@@ -65,7 +65,7 @@ async def _attempt(
     return answer
 
 
-def _refused(answer: Answer, account: Account) -> NotSent:
+def _refused(answer: TelegramResponse, account: Account) -> NotSent:
     if answer.status == 429:
         return NotSent(reason="status 429", retry_after_s=answer.retry_after_s)
     if answer.status in (401, 404):
@@ -73,7 +73,7 @@ def _refused(answer: Answer, account: Account) -> NotSent:
     return NotSent(reason=f"status {answer.status}: {answer.description}".rstrip(": "), permanent=True)
 
 
-def _mended(answer: Answer, payload: dict[str, Any]) -> dict[str, Any] | None:
+def _mended(answer: TelegramResponse, payload: dict[str, Any]) -> dict[str, Any] | None:
     """The call in the form that Telegram asks for, where its refusal says so."""
     if answer.status != 400:
         return None

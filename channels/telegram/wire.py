@@ -49,7 +49,7 @@ class Entity(_Wire):
     user: User | None = None
 
 
-class File(_Wire):
+class TelegramFile(_Wire):
     """Any of Telegram's files. A photo is a list of these, in growing sizes."""
 
     file_id: str
@@ -86,14 +86,14 @@ class TelegramMessage(_Wire):
     caption_entities: list[Entity] = []
     reply_to_message: RepliedTo | None = None
     reply_markup: Keyboard | None = None
-    photo: list[File] = []
-    voice: File | None = None
-    audio: File | None = None
-    document: File | None = None
-    video: File | None = None
-    video_note: File | None = None
-    animation: File | None = None
-    sticker: File | None = None
+    photo: list[TelegramFile] = []
+    voice: TelegramFile | None = None
+    audio: TelegramFile | None = None
+    document: TelegramFile | None = None
+    video: TelegramFile | None = None
+    video_note: TelegramFile | None = None
+    animation: TelegramFile | None = None
+    sticker: TelegramFile | None = None
     location: JsonValue = None
     venue: JsonValue = None
     contact: JsonValue = None

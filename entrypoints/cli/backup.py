@@ -43,7 +43,7 @@ def backup(target: Target, passphrase: Passphrase = False, passphrase_file: Pass
     is in it, and the passphrase is all that is needed.
     """
     from operations.backup import home_archive
-    from operations.backup.sealed_stream import Head, Lock
+    from operations.backup.sealed_stream import Lock, StreamHeader
     from portico.crypto.keyring import load_master_key, open_keyring
     from portico.settings.home import Home
     from portico.settings.load import load_settings
@@ -58,7 +58,7 @@ def backup(target: Target, passphrase: Passphrase = False, passphrase_file: Pass
     chosen = chosen_passphrase(passphrase, passphrase_file, confirm=True)
     master = load_master_key(home)
     lock = Lock("passphrase", chosen) if chosen else Lock("master", master)
-    head = Head(
+    head = StreamHeader(
         kind="embedded",
         version=portico_version(),
         schema=home_archive.schema_of(home, keyring),

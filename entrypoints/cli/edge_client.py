@@ -16,7 +16,7 @@ from portico.settings.load import load_settings
 TIMEOUT_S = 70.0
 
 
-class Refusal(PorticoError):
+class EdgeRefusal(PorticoError):
     """The edge said no; its own sentence is the message."""
 
     code = "refused_by_edge"
@@ -46,7 +46,7 @@ def call(method: str, path: str, *, body: Any = None, params: dict[str, Any] | N
             "the edge", f"{type(error).__name__} at {url}; is it running? see `portico status`"
         ) from error
     if answer.status_code >= 400:
-        raise Refusal(_title(answer))
+        raise EdgeRefusal(_title(answer))
     return answer.json() if answer.content else None
 
 

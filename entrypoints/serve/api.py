@@ -48,7 +48,7 @@ from portico.storage.usage import ModelUsage
 from portico.telemetry.start import start_traces
 from portico.telemetry.worker_metrics import sdk_runtime
 from portico.temporal.client import connect
-from portico.triton.encoder import Encoder
+from portico.triton.encoder import LazyEncoder
 from portico.version import portico_version
 
 KEEP_ALIVE_S = 75
@@ -108,7 +108,7 @@ async def make_edge(ground: Foundation) -> FastAPI:
         artifacts=Artifacts(ground.database, blobs),
         models=ModelOffers(ground.home, settings),
         routes=model_routes(ground),
-        encoder=Encoder(ground.connections.triton),
+        encoder=LazyEncoder(ground.connections.triton),
         usage=ModelUsage(ground.database),
         route_health=RouteHealth(ground.database),
         data_classes=DataClasses(ground.database),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from operations.backup.entries import Entry, EntryWriter, in_pieces
-from operations.backup.sealed_stream import Head, Lock, SealedWriter
+from operations.backup.sealed_stream import Lock, SealedWriter, StreamHeader
 from portico.crypto.keyring import Keyring
 from portico.errors import Misconfigured
 from portico.settings.home import Home
@@ -38,7 +38,7 @@ Tell = Callable[[str], None]
 
 
 def save_home(
-    home: Home, keyring: Keyring, out: IO[bytes], *, head: Head, lock: Lock, master: bytes, tell: Tell
+    home: Home, keyring: Keyring, out: IO[bytes], *, head: StreamHeader, lock: Lock, master: bytes, tell: Tell
 ) -> int:
     """Write everything; how many files. Raises `Misconfigured`."""
     sealed = SealedWriter(out, head, lock)

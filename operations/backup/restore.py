@@ -18,7 +18,7 @@ from pathlib import Path
 
 from operations.backup.entries import Entry, read_entries
 from operations.backup.home_archive import ALSO_LEFT_OUT, LEFT_OUT, OBJECTS, REPLACED, Tell
-from operations.backup.sealed_stream import BadArchive, Head, Lock, opened, read_head
+from operations.backup.sealed_stream import BadArchive, Lock, StreamHeader, opened, read_head
 from portico.crypto.keyring import master_key_from_environment, open_keyring
 from portico.errors import Conflict
 from portico.private_files import sync_folder, write_private
@@ -40,7 +40,7 @@ class Journal:
     replaced: str
 
 
-def check_archive(archive: Path, lock: Lock, *, kind: str, temporal: str) -> tuple[Head, int]:
+def check_archive(archive: Path, lock: Lock, *, kind: str, temporal: str) -> tuple[StreamHeader, int]:
     """Read all of it. Raises `BadArchive`; nothing is changed."""
     with archive.open("rb") as file:
         head = read_head(file)
@@ -57,7 +57,7 @@ def check_archive(archive: Path, lock: Lock, *, kind: str, temporal: str) -> tup
     return head, count
 
 
-def refuse_newer(head: Head, temporal: str) -> None:
+def refuse_newer(head: StreamHeader, temporal: str) -> None:
     """`temporal`: the version here; empty where it is not known. Raises `BadArchive`."""
     newest = known_migrations()[-1].version
     if head.schema > newest:
@@ -132,7 +132,7 @@ def _write(target: Path, entry: Entry, content: Iterator[bytes]) -> None:
     path.chmod(entry.mode)
 
 
-def _make_ready(staged: Home, head: Head, master: bytes | None) -> None:
+def _make_ready(staged: Home, head: StreamHeader, master: bytes | None) -> None:
     """The keys have to open before anything changes its place; replies that were on their way are marked."""
     keyring = open_keyring(staged, master)
     if master is not None and master_key_from_environment() is None:

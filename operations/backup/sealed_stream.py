@@ -51,7 +51,7 @@ class Lock:
 
 
 @dataclass(frozen=True)
-class Head:
+class StreamHeader:
     """What anybody may know of an archive. `schema`: the newest migration of the database in it; `temporal`: the
     version of the server whose histories are in it."""
 
@@ -67,7 +67,7 @@ class Head:
 class SealedWriter:
     """Takes plain bytes, writes the sealed stream. Only `finish` makes it whole."""
 
-    def __init__(self, out: IO[bytes], head: Head, lock: Lock) -> None:
+    def __init__(self, out: IO[bytes], head: StreamHeader, lock: Lock) -> None:
         self._out = out
         self._pending = bytearray()
         self._number = 0
@@ -97,7 +97,7 @@ class SealedWriter:
         self._number += 1
 
 
-def read_head(source: IO[bytes]) -> Head:
+def read_head(source: IO[bytes]) -> StreamHeader:
     """What an archive says of itself, before anything proves it. Raises `BadArchive`."""
     return _head(_front(source)[1])
 
@@ -136,7 +136,7 @@ def _front(source: IO[bytes]) -> tuple[bytes, dict[str, Any]]:
     return start + told, facts
 
 
-def _head(facts: dict[str, Any]) -> Head:
+def _head(facts: dict[str, Any]) -> StreamHeader:
     if not isinstance(facts.get("format"), int):
         raise BadArchive("the archive's head is damaged; take another copy of it")
     if facts["format"] > FORMAT:
@@ -144,10 +144,10 @@ def _head(facts: dict[str, Any]) -> Head:
             f"the archive was made by a newer Portico ({facts.get('version')}); restore it with that version"
         )
     wanted: dict[str, tuple[type, ...]] = {"schema": (int,), "made_at": (int, float)}
-    named: dict[str, Any] = {name: facts.get(name) for name in Head.__dataclass_fields__}
+    named: dict[str, Any] = {name: facts.get(name) for name in StreamHeader.__dataclass_fields__}
     if not all(isinstance(value, wanted.get(name, (str, int))) for name, value in named.items()):
         raise BadArchive("the archive's head is damaged; take another copy of it")
-    return Head(**named)
+    return StreamHeader(**named)
 
 
 def _content_key(facts: dict[str, Any], lock: Lock) -> bytes:

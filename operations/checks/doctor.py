@@ -21,7 +21,7 @@ from portico.settings.settings import Settings
 
 
 @dataclass(frozen=True)
-class Finding:
+class HomeFinding:
     """One thing that was looked at; `mend` says what to do where it is not well."""
 
     what: str
@@ -30,7 +30,7 @@ class Finding:
     mend: str = ""
 
 
-def examine(home: Home, config: Path | None = None) -> Iterator[Finding]:
+def examine(home: Home, config: Path | None = None) -> Iterator[HomeFinding]:
     """Look at everything, cheapest and most basic first."""
     yield from _machine()
     yield from _checkout()
@@ -38,63 +38,65 @@ def examine(home: Home, config: Path | None = None) -> Iterator[Finding]:
     try:
         settings = load_settings(home, config)
     except Misconfigured as error:
-        yield Finding("settings", False, str(error), f"edit {home.settings}")
+        yield HomeFinding("settings", False, str(error), f"edit {home.settings}")
         return
-    yield Finding("settings", True, str(home.settings) if home.settings.exists() else "defaults")
+    yield HomeFinding("settings", True, str(home.settings) if home.settings.exists() else "defaults")
     yield from _gate(home)
     yield from _parts(home, settings)
 
 
-def _machine() -> Iterator[Finding]:
+def _machine() -> Iterator[HomeFinding]:
     problems = system.machine_problems()
     for problem in problems:
-        yield Finding("machine", False, problem, "use compose on another machine")
+        yield HomeFinding("machine", False, problem, "use compose on another machine")
     if not problems:
-        yield Finding("machine", True, "x86-64, glibc and memory are enough")
+        yield HomeFinding("machine", True, "x86-64, glibc and memory are enough")
     library = libpython_directory()
     packages = " ".join(system.python_packages()) or "the package with libpython"
     mend = f"sudo apt install {packages}"
-    yield Finding("libpython", library is not None, str(library or "missing"), mend)
+    yield HomeFinding("libpython", library is not None, str(library or "missing"), mend)
 
 
-def _checkout() -> Iterator[Finding]:
+def _checkout() -> Iterator[HomeFinding]:
     for binary in BINARIES:
-        yield Finding(binary.name, binary.path.exists(), str(binary.path), "make setup")
+        yield HomeFinding(binary.name, binary.path.exists(), str(binary.path), "make setup")
     server = models_packages() / "pytriton" / "tritonserver" / "bin" / "tritonserver"
-    yield Finding("tritonserver", server.exists(), str(server), "make setup")
+    yield HomeFinding("tritonserver", server.exists(), str(server), "make setup")
 
 
-def _home(home: Home) -> Iterator[Finding]:
+def _home(home: Home) -> Iterator[HomeFinding]:
     if not home.root.exists():
-        yield Finding("home", True, f"{home.root} will be made at the first start")
+        yield HomeFinding("home", True, f"{home.root} will be made at the first start")
         return
     private = home.root.stat().st_mode & 0o077 == 0
     mine = home.root.stat().st_uid == os.geteuid()
-    yield Finding("home", mine, f"{home.root}", "start Portico as the user who owns it")
-    yield Finding("home mode", private, "for its owner alone", f"chmod 700 {home.root}")
-    yield Finding(
+    yield HomeFinding("home", mine, f"{home.root}", "start Portico as the user who owns it")
+    yield HomeFinding("home mode", private, "for its owner alone", f"chmod 700 {home.root}")
+    yield HomeFinding(
         "attributes",
         _has_attributes(home.root),
         "extended attributes",
         "put PORTICO_HOME on ext4, xfs or btrfs",
     )
     problem = system.disk_problem(home.root)
-    yield Finding("disk", not problem, problem or "enough space", "free some space")
+    yield HomeFinding("disk", not problem, problem or "enough space", "free some space")
 
 
-def _gate(home: Home) -> Iterator[Finding]:
+def _gate(home: Home) -> Iterator[HomeFinding]:
     """Certificates that end soon, where `portico deploy edge` was used: nobody else says so."""
     from operations.deploy.certificates import lifetimes
 
     try:
         found = sorted(lifetimes(home.root / "gate"), key=lambda one: one.ends)
     except Misconfigured as error:
-        yield Finding("gate", False, error.message, "put the file back, or `portico deploy edge` as before")
+        yield HomeFinding(
+            "gate", False, error.message, "put the file back, or `portico deploy edge` as before"
+        )
         return
     if found:
         first = found[0]
         detail = f"{first.path} is good until {first.ends:%Y-%m-%d}"
-        yield Finding("gate", not first.is_short, detail, "portico deploy edge --renew (docs/hybrid.md)")
+        yield HomeFinding("gate", not first.is_short, detail, "portico deploy edge --renew (docs/hybrid.md)")
 
 
 def _has_attributes(path: Path) -> bool:
@@ -106,17 +108,17 @@ def _has_attributes(path: Path) -> bool:
     return True
 
 
-def _parts(home: Home, settings: Settings) -> Iterator[Finding]:
+def _parts(home: Home, settings: Settings) -> Iterator[HomeFinding]:
     if SupervisorLock(home).holder() is None:
         known = Registry.load(home).address("api")
         port = int(known.rpartition(":")[2]) if known else settings.port
         free = is_free(port, host=settings.host)
-        yield Finding("stack", True, "stopped; `portico up` starts it")
-        yield Finding(
+        yield HomeFinding("stack", True, "stopped; `portico up` starts it")
+        yield HomeFinding(
             "port", free, f"{port} is {'free' if free else 'taken'}", "another is chosen, or set --port"
         )
         return
     for part in read_status(home, settings).parts:
         mend = f"portico logs {part.part}"
         well = part.state in ("ready", "external") or not part.needed
-        yield Finding(part.part, well, " ".join(filter(None, (part.state, part.reason))), mend)
+        yield HomeFinding(part.part, well, " ".join(filter(None, (part.state, part.reason))), mend)

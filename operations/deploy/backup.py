@@ -14,7 +14,7 @@ from typing import IO
 
 from operations.backup.entries import Entry, EntryWriter, in_pieces, read_entries
 from operations.backup.home_archive import Tell
-from operations.backup.sealed_stream import Head, Lock, SealedWriter
+from operations.backup.sealed_stream import Lock, SealedWriter, StreamHeader
 from operations.deploy import secrets
 from operations.deploy.compose import Compose
 from operations.deploy.databases import PORTICO, TEMPORAL, Databases
@@ -27,9 +27,9 @@ OBJECTS, DUMPS, FILES = "objects/", "postgres/", "deployment/"
 MASTER_KEY = "master_key"
 
 
-def head_of(compose: Compose, lock: Lock) -> Head:
+def head_of(compose: Compose, lock: Lock) -> StreamHeader:
     """Raises `Misconfigured` where the deployment does not run or holds nothing."""
-    return Head(
+    return StreamHeader(
         kind="compose",
         version=portico_version(),
         schema=Databases(compose).schema(),
@@ -45,7 +45,7 @@ def temporal_of(compose: Compose) -> str:
     return image.rpartition(":")[2]
 
 
-def save_deployment(compose: Compose, out: IO[bytes], *, head: Head, lock: Lock, tell: Tell) -> None:
+def save_deployment(compose: Compose, out: IO[bytes], *, head: StreamHeader, lock: Lock, tell: Tell) -> None:
     """Raises `ComposeFailed`; what was written until then is no archive."""
     sealed = SealedWriter(out, head, lock)
     writer = EntryWriter(sealed)

@@ -40,7 +40,7 @@ _NOT_YET = (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
 
 
 @dataclass(frozen=True)
-class Plan:
+class PromotionPlan:
     """What to make current, and how long to wait for what. `rate`: so many runs are touched a second."""
 
     build_id: str
@@ -78,7 +78,7 @@ class Promoted:
 class Promotion:
     """One promotion. `say` gets lines about how far it is."""
 
-    def __init__(self, deployment: Deployment, plan: Plan, say: Callable[[str], None]) -> None:
+    def __init__(self, deployment: Deployment, plan: PromotionPlan, say: Callable[[str], None]) -> None:
         self._deployment = deployment
         self._plan = plan
         self._say = say

@@ -15,7 +15,7 @@ from pathlib import Path
 from operations.backup.entries import END, Entry, framed, read_entries
 from operations.backup.home_archive import Tell
 from operations.backup.restore import check_archive, refuse_newer
-from operations.backup.sealed_stream import Head, Lock, opened
+from operations.backup.sealed_stream import Lock, StreamHeader, opened
 from operations.deploy import backup, secrets
 from operations.deploy.compose import Compose
 from operations.deploy.databases import PORTICO, TEMPORAL, Databases
@@ -30,7 +30,7 @@ OF_THE_DATA = ("master_key", "keyring.json")
 
 
 @dataclass(frozen=True)
-class Source:
+class RestoreSource:
     """An archive that was read whole before."""
 
     path: Path
@@ -61,7 +61,7 @@ def restore_deployment(
     compose: Compose, archive: Path, lock: Lock, *, replace: bool, master: bytes | None, tell: Tell
 ) -> None:
     """Raises `BadArchive`, `Conflict`, `Misconfigured`."""
-    source = Source(archive, lock)
+    source = RestoreSource(archive, lock)
     new = not (compose.folder / secrets.FOLDER / LAST).exists()
     temporal = "" if new else backup.temporal_of(compose)
     head, count = check_archive(archive, lock, kind="compose", temporal=temporal)
@@ -91,7 +91,12 @@ def _temporal_to_be(compose: Compose, env: bytes) -> str:
 
 
 def _exchange(
-    compose: Compose, databases: Databases, source: Source, head: Head, master: bytes | None, tell: Tell
+    compose: Compose,
+    databases: Databases,
+    source: RestoreSource,
+    head: StreamHeader,
+    master: bytes | None,
+    tell: Tell,
 ) -> None:
     databases.make_unfinished()
     _put_keys(compose.folder, source, master)
@@ -134,7 +139,7 @@ def _put_files(folder: Path, files: dict[str, bytes], master: bytes | None) -> N
             _put(config / inner, files[name], mode=0o644)
 
 
-def _keys(source: Source, master: bytes | None) -> dict[str, bytes]:
+def _keys(source: RestoreSource, master: bytes | None) -> dict[str, bytes]:
     """What opens the archive's data, by the name of its file."""
     wanted = {f"{secrets.FOLDER}/{name}" for name in OF_THE_DATA}
     found = {}
@@ -147,7 +152,7 @@ def _keys(source: Source, master: bytes | None) -> dict[str, bytes]:
     return found
 
 
-def _put_keys(folder: Path, source: Source, master: bytes | None) -> None:
+def _put_keys(folder: Path, source: RestoreSource, master: bytes | None) -> None:
     """Keys of what was there before are kept beside, under another name."""
     for name, content in _keys(source, master).items():
         _put_secret(folder / secrets.FOLDER / name, content)

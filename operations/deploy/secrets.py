@@ -21,7 +21,7 @@ READABLE = 0o444
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptSecret:
     """One secret: how it is made, and what one that may be used looks like."""
 
     name: str
@@ -39,31 +39,31 @@ MASTER_KEY = "master_key"
 DATABASE_URL = "database_url"
 """Written last: where it is, everything was made."""
 KEYRING = "keyring.json"
-KEPT: tuple[Kept, ...] = (
-    Kept(
+KEPT: tuple[KeptSecret, ...] = (
+    KeptSecret(
         MASTER_KEY,
         lambda: base64.b64encode(os.urandom(32)).decode(),
         re.compile(r"[A-Za-z0-9+/]{43}="),
         "opens the keyring; without it nothing that was stored can be read",
     ),
-    Kept("postgres_password", _hex, re.compile(r"\S{24,}"), "the databases' administrator"),
-    Kept("temporal_db_password", _hex, re.compile(r"\S{24,}"), "Temporal's user in PostgreSQL"),
-    Kept("portico_db_password", _hex, re.compile(r"\S{24,}"), "Portico's user in PostgreSQL"),
-    Kept("opa_token", _hex, _HEX, "who may ask the rules"),
-    Kept(
+    KeptSecret("postgres_password", _hex, re.compile(r"\S{24,}"), "the databases' administrator"),
+    KeptSecret("temporal_db_password", _hex, re.compile(r"\S{24,}"), "Temporal's user in PostgreSQL"),
+    KeptSecret("portico_db_password", _hex, re.compile(r"\S{24,}"), "Portico's user in PostgreSQL"),
+    KeptSecret("opa_token", _hex, _HEX, "who may ask the rules"),
+    KeptSecret(
         "s3_access_key", lambda: "portico" + secrets.token_hex(6), re.compile(r"\S{16,}"), "names S3's user"
     ),
-    Kept("s3_secret_key", _hex, re.compile(r"\S{24,}"), "S3's user"),
-    Kept("triton_admin_key", _hex, _HEX, "who may load models"),
-    Kept(
+    KeptSecret("s3_secret_key", _hex, re.compile(r"\S{24,}"), "S3's user"),
+    KeptSecret("triton_admin_key", _hex, _HEX, "who may load models"),
+    KeptSecret(
         "sandbox_key",
         lambda: f"e2b_{secrets.token_hex(20)}",
         re.compile(r"e2b_[0-9a-f]{40}"),
         "sandbox service",
     ),
-    Kept("metrics_token", _hex, _HEX, "Prometheus at the edge"),
-    Kept("grafana_password", _hex, re.compile(r"\S{12,}"), "the administrator of Grafana"),
-    Kept(
+    KeptSecret("metrics_token", _hex, _HEX, "Prometheus at the edge"),
+    KeptSecret("grafana_password", _hex, re.compile(r"\S{12,}"), "the administrator of Grafana"),
+    KeptSecret(
         "owner_key",
         lambda: KEY_PREFIX + secrets.token_urlsafe(32),
         re.compile(KEY_PREFIX + r"[A-Za-z0-9_-]{43}"),

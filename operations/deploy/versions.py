@@ -58,7 +58,7 @@ class OpenRuns:
 
 
 @dataclass(frozen=True)
-class Version:
+class WorkerVersion:
     """`status`: current, ramping, draining, drained or inactive. `workers`: how many poll which queue."""
 
     build_id: str
@@ -73,7 +73,7 @@ class Versions:
 
     deployment: str
     current: str
-    versions: tuple[Version, ...]
+    versions: tuple[WorkerVersion, ...]
     unversioned: OpenRuns
 
 
@@ -97,10 +97,10 @@ class Deployment:
 
     async def _version(
         self, summary: WorkerDeploymentInfo.WorkerDeploymentVersionSummary, polled: dict[str, dict[str, int]]
-    ) -> Version:
+    ) -> WorkerVersion:
         build_id = summary.deployment_version.build_id
         status = WorkerDeploymentVersionStatus.Name(summary.status).rpartition("_")[2].lower()
-        return Version(build_id, status, await self.open_runs(build_id), polled.get(build_id, {}))
+        return WorkerVersion(build_id, status, await self.open_runs(build_id), polled.get(build_id, {}))
 
     async def info(self) -> WorkerDeploymentInfo:
         """Nothing in it where no versioned worker has ever polled."""

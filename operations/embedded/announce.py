@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from operations.embedded import selfcheck
-from operations.embedded.context import Context
+from operations.embedded.context import StackContext
 from operations.embedded.stack import Stack
 from portico.errors import PorticoError
 
@@ -58,7 +58,7 @@ async def _tell_chat(stack: Stack, url: str, program: str) -> None:
         stack.report("", f"from your own machine first: {tunnel}")
 
 
-def edge_url(context: Context) -> str:
+def edge_url(context: StackContext) -> str:
     """The edge as a browser on this machine reaches it."""
     host, port = context.settings.host, context.port("api")
     shown = "127.0.0.1" if host in ANY_ADDRESS else f"[{host}]" if ":" in host else host

@@ -35,7 +35,7 @@ def models_packages() -> Path:
 
 
 @dataclass(frozen=True)
-class Context:
+class StackContext:
     """One stack, seen by its parts."""
 
     home: Home

@@ -12,7 +12,7 @@ from typing import Any
 
 from operations.embedded import sandbox, temporal, triton
 from operations.embedded.arguments import hide_argument
-from operations.embedded.context import Context
+from operations.embedded.context import StackContext
 from operations.probes import first_field, grpc_true, http_ok
 from operations.rules import bundle
 from operations.setup.binaries import OPA, VERSITYGW
@@ -26,7 +26,7 @@ TRITON_READY = "/inference.GRPCInferenceService/ModelReady"
 TEMPORAL_FRONTEND = "temporal.api.workflowservice.v1.WorkflowService"
 
 
-async def _nothing(context: Context) -> None:
+async def _nothing(context: StackContext) -> None:
     """Most parts need no work of their own."""
 
 
@@ -38,27 +38,29 @@ class Part:
     """How one part is started and watched. `addresses` are the names of its addresses; the first is the part's own."""
 
     name: str
-    command: Callable[[Context], tuple[str, ...]]
-    environment: Callable[[Context], Mapping[str, str]]
-    ready: Callable[[Context, int], Awaitable[bool]]
+    command: Callable[[StackContext], tuple[str, ...]]
+    environment: Callable[[StackContext], Mapping[str, str]]
+    ready: Callable[[StackContext, int], Awaitable[bool]]
     addresses: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    before: Callable[[Context], tuple[str, ...]] | None = (
+    before: Callable[[StackContext], tuple[str, ...]] | None = (
         None  # a command that has to succeed before each start
     )
-    after: Callable[[Context], Awaitable[Any]] = _nothing  # what is set and read back whenever it came up
+    after: Callable[[StackContext], Awaitable[Any]] = (
+        _nothing  # what is set and read back whenever it came up
+    )
     external: Callable[[Settings], str] = lambda settings: ""  # the address of one that runs elsewhere
     ready_timeout_s: float = 60
     stop_timeout_s: float = 10
     late: bool = False  # started when everything else is up; the stack is ready, and goes on, without it
-    before_environment: Callable[[Context], Mapping[str, str]] = Context.plain_environment
+    before_environment: Callable[[StackContext], Mapping[str, str]] = StackContext.plain_environment
 
 
-async def _temporal_ready(context: Context, _pid: int) -> bool:
+async def _temporal_ready(context: StackContext, _pid: int) -> bool:
     return await grpc_true(context.address("temporal"), GRPC_HEALTH, first_field(TEMPORAL_FRONTEND))
 
 
-def _opa_command(context: Context) -> tuple[str, ...]:
+def _opa_command(context: StackContext) -> tuple[str, ...]:
     if not OPA.path.exists():
         raise Misconfigured(f"{OPA.path} is missing; run `make setup`")
     try:
@@ -69,11 +71,11 @@ def _opa_command(context: Context) -> tuple[str, ...]:
     return tuple(bundle.opa_command(OPA.path, context.home, context.port("opa")))
 
 
-async def _opa_ready(context: Context, _pid: int) -> bool:
+async def _opa_ready(context: StackContext, _pid: int) -> bool:
     return await http_ok(context.address("opa"), "/health")
 
 
-def _s3_command(context: Context) -> tuple[str, ...]:
+def _s3_command(context: StackContext) -> tuple[str, ...]:
     if not VERSITYGW.path.exists():
         raise Misconfigured(f"{VERSITYGW.path} is missing; run `make setup`")
     versions = context.home.root / "s3-versions"
@@ -84,7 +86,7 @@ def _s3_command(context: Context) -> tuple[str, ...]:
     return (*server, "posix", "--versioning-dir", str(versions), str(context.home.blobs))
 
 
-def _s3_environment(context: Context) -> dict[str, str]:
+def _s3_environment(context: StackContext) -> dict[str, str]:
     keys = {
         "ROOT_ACCESS_KEY": context.credentials["s3_access_key"],
         "ROOT_SECRET_KEY": context.credentials["s3_secret_key"],
@@ -92,11 +94,11 @@ def _s3_environment(context: Context) -> dict[str, str]:
     return context.plain_environment() | keys
 
 
-async def _s3_ready(context: Context, _pid: int) -> bool:
+async def _s3_ready(context: StackContext, _pid: int) -> bool:
     return await http_ok(context.address("s3"), "/healthz")
 
 
-async def _triton_ready(context: Context, pid: int) -> bool:
+async def _triton_ready(context: StackContext, pid: int) -> bool:
     """The models that every turn needs: Triton as a whole stops being ready when any other fails to load."""
     for model in LOADED:
         if not await grpc_true(context.address("triton"), TRITON_READY, first_field(model)):
@@ -106,22 +108,22 @@ async def _triton_ready(context: Context, pid: int) -> bool:
     return True
 
 
-def _python(module: str) -> Callable[[Context], tuple[str, ...]]:
+def _python(module: str) -> Callable[[StackContext], tuple[str, ...]]:
     return lambda context: (sys.executable, "-m", module)
 
 
-async def _worker_ready(context: Context, pid: int) -> bool:
+async def _worker_ready(context: StackContext, pid: int) -> bool:
     try:
         return (context.home.run / "worker.ready").read_text().strip() == str(pid)
     except FileNotFoundError:
         return False
 
 
-async def _api_ready(context: Context, _pid: int) -> bool:
+async def _api_ready(context: StackContext, _pid: int) -> bool:
     return await http_ok(context.address("api"), "/readyz", tls=context.tls)
 
 
-async def _sandbox_ready(context: Context, _pid: int) -> bool:
+async def _sandbox_ready(context: StackContext, _pid: int) -> bool:
     return await http_ok(context.address("sandbox"), "/healthz")
 
 
@@ -131,7 +133,7 @@ PARTS = (
         name="temporal",
         addresses=("temporal", "temporal-http", "temporal-ui", "temporal-metrics"),
         command=temporal.command,
-        environment=Context.plain_environment,
+        environment=StackContext.plain_environment,
         ready=_temporal_ready,
         after=temporal.prepare_namespace,
         external=lambda settings: settings.temporal.address,
@@ -165,7 +167,7 @@ PARTS = (
         name="worker",
         needs=NEEDED_TO_START,
         command=_python("entrypoints.serve.worker"),
-        environment=Context.own_environment,
+        environment=StackContext.own_environment,
         ready=_worker_ready,
     ),
     Part(
@@ -173,7 +175,7 @@ PARTS = (
         addresses=("api", "api-grpc"),
         needs=NEEDED_TO_START,
         command=_python("entrypoints.serve.api"),
-        environment=Context.own_environment,
+        environment=StackContext.own_environment,
         ready=_api_ready,
     ),
     Part(
@@ -182,7 +184,7 @@ PARTS = (
         before=sandbox.build,
         before_environment=sandbox.build_environment,
         command=sandbox.command,
-        environment=Context.plain_environment,
+        environment=StackContext.plain_environment,
         ready=_sandbox_ready,
         external=lambda settings: settings.sandbox.url,
         stop_timeout_s=20,

@@ -20,7 +20,7 @@ STATE, GROUP, SESSION, STARTED = 0, 2, 3, 19  # fields of /proc/PID/stat after t
 
 
 @dataclass(frozen=True)
-class Identity:
+class ProcessIdentity:
     """Tells one process from any other that has or had its id."""
 
     pid: int
@@ -28,14 +28,14 @@ class Identity:
     boot: str
 
     @classmethod
-    def of(cls, pid: int) -> Identity | None:
+    def of(cls, pid: int) -> ProcessIdentity | None:
         """Nothing where no such process runs (a zombie does not)."""
         fields = _stat(pid)
         return cls(pid, int(fields[STARTED]), boot_id()) if fields and fields[STATE] != "Z" else None
 
     @property
     def alive(self) -> bool:
-        return Identity.of(self.pid) == self
+        return ProcessIdentity.of(self.pid) == self
 
 
 def boot_id() -> str:
@@ -83,14 +83,14 @@ def signal_session(session: int, number: int) -> None:
             continue
 
 
-def end_leftover(identity: Identity, *, grace_s: float = 5) -> bool:
+def end_leftover(identity: ProcessIdentity, *, grace_s: float = 5) -> bool:
     """End a session that a killed supervisor left; true if there was something to end.
 
     An id cannot be taken again while its session has members: members without their leader are ours.
     """
     if identity.boot != boot_id():
         return False
-    now = Identity.of(identity.pid)
+    now = ProcessIdentity.of(identity.pid)
     if now is not None and now != identity:
         return False
     if not members(identity.pid):

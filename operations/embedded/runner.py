@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from operations.embedded.context import Context
+from operations.embedded.context import StackContext
 from operations.embedded.parts import Part
-from operations.embedded.process import Identity, members, signal_session, spawn
+from operations.embedded.process import ProcessIdentity, members, signal_session, spawn
 from operations.setup.binaries import CHECKOUT
 from portico.errors import PorticoError
 
@@ -47,7 +47,7 @@ class Unfit(PorticoError):
 class Runner:
     """Starts one part and keeps it running until it is told to stop."""
 
-    def __init__(self, part: Part, context: Context, report: Report) -> None:
+    def __init__(self, part: Part, context: StackContext, report: Report) -> None:
         self.part = part
         self.log = context.home.logs / f"{part.name}.log"
         self.up = asyncio.Event()
@@ -164,7 +164,7 @@ class Runner:
             self.part.command(self._context), self.part.environment(self._context), cwd=self._context.home.run
         )
         self._context.registry.set_running(
-            self.part.name, self.part.addresses, Identity.of(self._process.pid)
+            self.part.name, self.part.addresses, ProcessIdentity.of(self._process.pid)
         )
         await self._until_ready(self._process)
         await self.part.after(self._context)

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 
-from operations.embedded.context import Context
+from operations.embedded.context import StackContext
 from operations.setup.binaries import RUNSC, cache_directory
 from portico.private_files import write_private
 
@@ -19,18 +19,18 @@ SAYS = "sandbox: "  # how the service begins the line that says why it ends
 WARM = 0  # a sandbox that waits takes as much memory as the rest of the idle stack has left
 
 
-def build(_context: Context) -> tuple[str, ...]:
+def build(_context: StackContext) -> tuple[str, ...]:
     """Builds what is missing; done at once where nothing is."""
     return (sys.executable, "-m", "operations.setup", "on-demand")
 
 
-def build_environment(_context: Context) -> dict[str, str]:
+def build_environment(_context: StackContext) -> dict[str, str]:
     """The build reads how this machine reaches its package registries from the variables of whoever started it."""
     given = dict(os.environ)  # noqa: TID251 - what a part inherits is chosen here
     return {name: value for name, value in given.items() if not name.startswith("PORTICO_")}
 
 
-def command(context: Context) -> tuple[str, ...]:
+def command(context: StackContext) -> tuple[str, ...]:
     folder = context.home.sandbox
     folder.mkdir(mode=0o700, exist_ok=True)
     key = folder / "key"
@@ -53,7 +53,7 @@ def image_directory() -> str:
     return str(cache_directory() / "sandbox")
 
 
-def note(context: Context, unavailable: str) -> None:
+def note(context: StackContext, unavailable: str) -> None:
     """Tell the other parts: empty where code can run now."""
     write_private(context.home.sandbox_state, json.dumps({"unavailable": unavailable}), durable=False)
 

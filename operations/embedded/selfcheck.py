@@ -12,7 +12,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from operations.embedded.context import Context
+from operations.embedded.context import StackContext
 from operations.probes import NoAnswer, http
 from portico.contracts import names
 from portico.errors import Unavailable
@@ -33,7 +33,7 @@ class SelfCheck:
     steps: tuple[tuple[str, float], ...]
 
 
-async def check(context: Context) -> SelfCheck:
+async def check(context: StackContext) -> SelfCheck:
     """Raises `Unavailable` where no answer comes."""
     began = time.monotonic()
     body = {"id": f"check-{uuid.uuid4().hex}", "conversation": CONVERSATION, "text": QUESTION}
@@ -46,7 +46,7 @@ async def check(context: Context) -> SelfCheck:
     return SelfCheck("\n".join(texts), took_ms, await _steps_to_the_delivery(context, workflow))
 
 
-async def ask_edge(context: Context, path: str, body: Any) -> dict[str, Any]:
+async def ask_edge(context: StackContext, path: str, body: Any) -> dict[str, Any]:
     """POST as the owner of this home. Raises `Unavailable`."""
     try:
         headers = {"Authorization": f"Bearer {context.home.cli_key.read_text().strip()}"}
@@ -67,7 +67,7 @@ async def ask_edge(context: Context, path: str, body: Any) -> dict[str, Any]:
     return answer
 
 
-async def _steps_to_the_delivery(context: Context, workflow: str) -> tuple[tuple[str, float], ...]:
+async def _steps_to_the_delivery(context: StackContext, workflow: str) -> tuple[tuple[str, float], ...]:
     """The reply is seen a moment before its delivery is in the history."""
     end = time.monotonic() + RECORDED_WITHIN_S
     while True:
@@ -78,7 +78,7 @@ async def _steps_to_the_delivery(context: Context, workflow: str) -> tuple[tuple
         await asyncio.sleep(0.05)
 
 
-async def _steps(context: Context, workflow: str) -> tuple[tuple[str, float], ...]:
+async def _steps(context: StackContext, workflow: str) -> tuple[tuple[str, float], ...]:
     """What was done since the last message came, each with the time since the step before it."""
     if context.settings.temporal.address:
         return ()  # only the embedded server's HTTP address is known here

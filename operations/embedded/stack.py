@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from operations.embedded import sandbox
-from operations.embedded.context import Context
+from operations.embedded.context import StackContext
 from operations.embedded.parts import EDGE_ADDRESSES, Part, choose
 from operations.embedded.process import end_leftover
 from operations.embedded.runner import Report, Runner
@@ -33,7 +33,7 @@ LOG_CHECK_S = 60.0
 class Stack:
     """All parts of one home."""
 
-    def __init__(self, context: Context, parts: tuple[Part, ...], report: Report) -> None:
+    def __init__(self, context: StackContext, parts: tuple[Part, ...], report: Report) -> None:
         self.context = context
         self.runners = {part.name: Runner(part, context, report) for part in parts if not part.late}
         self.late = {part.name: Runner(part, context, report) for part in parts if part.late}
@@ -139,7 +139,7 @@ def prepare(
         for name in part.addresses:
             if name not in EDGE_ADDRESSES:
                 registry.set_address(name, inner_address(registry.address(name)))
-    context = Context(home, settings, registry, load_credentials(home), config)
+    context = StackContext(home, settings, registry, load_credentials(home), config)
     sandbox.note(context, "the sandbox has not been started yet")
     return Stack(context, parts, report), lock
 

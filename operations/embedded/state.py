@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
 
-from operations.embedded.process import Identity
+from operations.embedded.process import ProcessIdentity
 from portico.errors import Misconfigured
 from portico.private_files import write_private
 from portico.settings.connections import read_state
@@ -104,11 +104,11 @@ class Registry:
         address: str | None = self._entries.get(name, {}).get("address")
         return address
 
-    def identity(self, part: str) -> Identity | None:
+    def identity(self, part: str) -> ProcessIdentity | None:
         entry = self._entries.get(part, {})
         if not entry.get("pid"):
             return None
-        return Identity(entry["pid"], entry["started"], entry.get("boot", ""))
+        return ProcessIdentity(entry["pid"], entry["started"], entry.get("boot", ""))
 
     def names(self) -> Iterable[str]:
         return tuple(self._entries)
@@ -117,7 +117,7 @@ class Registry:
         self._entries.setdefault(name, {"pid": None, "started": None})["address"] = address
         self._save()
 
-    def set_running(self, part: str, addresses: Iterable[str], identity: Identity | None) -> None:
+    def set_running(self, part: str, addresses: Iterable[str], identity: ProcessIdentity | None) -> None:
         """Record the process of a part (nothing: it is stopped) under the part and each of its addresses."""
         for name in {part, *addresses}:
             entry = self._entries.setdefault(name, {"address": None})

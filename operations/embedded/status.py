@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from operations.embedded.context import Context
+from operations.embedded.context import StackContext
 from operations.embedded.parts import PARTS, Part, switched_off
 from operations.embedded.process import members
 from operations.embedded.state import Registry, SupervisorLock, load_credentials
@@ -52,7 +52,7 @@ class StackStatus:
 
 def read_status(home: Home, settings: Settings) -> StackStatus:
     registry = Registry.load(home)
-    context = Context(home, settings, registry, load_credentials(home) if home.run.exists() else {})
+    context = StackContext(home, settings, registry, load_credentials(home) if home.run.exists() else {})
 
     async def ask_all() -> list[PartStatus]:
         return await asyncio.gather(*(_ask(part, context) for part in PARTS))
@@ -63,7 +63,7 @@ def read_status(home: Home, settings: Settings) -> StackStatus:
     )
 
 
-async def _ask(part: Part, context: Context) -> PartStatus:
+async def _ask(part: Part, context: StackContext) -> PartStatus:
     elsewhere = part.external(context.settings)
     if elsewhere:
         return PartStatus(part.name, "external", None, elsewhere, 0, needed=not part.late)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from operations.embedded.context import Context
+from operations.embedded.context import StackContext
 from operations.probes import NoAnswer, http
 from portico.errors import Unavailable
 
@@ -18,11 +18,11 @@ KEYWORD = "INDEXED_VALUE_TYPE_KEYWORD"
 DAY_S = 86_400
 
 
-def database(context: Context) -> Path:
+def database(context: StackContext) -> Path:
     return context.home.temporal / "temporal.db"
 
 
-def command(context: Context) -> tuple[str, ...]:
+def command(context: StackContext) -> tuple[str, ...]:
     context.home.temporal.mkdir(mode=0o700, exist_ok=True)
     flags = {
         "ip": "127.0.0.1",
@@ -53,7 +53,7 @@ def command(context: Context) -> tuple[str, ...]:
     )
 
 
-async def prepare_namespace(context: Context) -> None:
+async def prepare_namespace(context: StackContext) -> None:
     """Set the retention, then read retention, search attributes and journal mode back.
 
     Raises `Unavailable` where the server did not take one of them: it accepts misspelt settings in silence.

@@ -11,7 +11,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from operations.embedded.context import MODELS_ENVIRONMENT, Context, models_packages
+from operations.embedded.context import MODELS_ENVIRONMENT, StackContext, models_packages
 from operations.setup.binaries import cache_directory
 from portico.errors import Misconfigured
 from triton_models import server as triton
@@ -33,7 +33,7 @@ def libpython_directory() -> Path | None:
     return Path("/usr/lib")
 
 
-def command(context: Context) -> tuple[str, ...]:
+def command(context: StackContext) -> tuple[str, ...]:
     server = triton.of_the_wheel(models_packages())
     flags = triton.flags(
         (context.home.models, context.home.language_models),
@@ -44,7 +44,7 @@ def command(context: Context) -> tuple[str, ...]:
     return (str(_executable(server / "bin" / "tritonserver")), *flags)
 
 
-def environment(context: Context) -> dict[str, str]:
+def environment(context: StackContext) -> dict[str, str]:
     """None of Portico's variables.
 
     The stub's interpreter ignores `PYTHONPATH` and takes the environment of the first `python3` in `PATH`.
@@ -60,7 +60,7 @@ def environment(context: Context) -> dict[str, str]:
     }
 
 
-def build_models(context: Context) -> tuple[str, ...]:
+def build_models(context: StackContext) -> tuple[str, ...]:
     python = MODELS_ENVIRONMENT / "bin" / "python"
     return (str(python), "-m", "triton_models.build", "--home", str(context.home.root))
 

@@ -28,7 +28,7 @@ _NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.InvalidURL, aiohttp.No
 
 
 @dataclass(frozen=True)
-class Answer:
+class PostResponse:
     status: int
     headers: Mapping[str, str]
     content: bytes
@@ -52,7 +52,7 @@ class Poster:
 
     async def post(
         self, url: str, *, content: bytes, headers: Mapping[str, str], limits: httpx2.Timeout | None = None
-    ) -> Answer:
+    ) -> PostResponse:
         limits = limits or self._timeout
         if self._session is None:
             return await self._post_tunnelled(url, content, headers, limits)
@@ -61,7 +61,7 @@ class Poster:
             async with self._session.post(
                 url, data=content, headers=headers, timeout=_limits(limits), allow_redirects=False
             ) as answer:
-                return Answer(answer.status, answer.headers, await answer.read())
+                return PostResponse(answer.status, answer.headers, await answer.read())
         except (aiohttp.ClientError, OSError) as error:
             failed = _translated(error)
         # Outside of the handler, because aiohttp's messages hold whole URLs and a Telegram URL holds the token.
@@ -75,10 +75,10 @@ class Poster:
 
     async def _post_tunnelled(
         self, url: str, content: bytes, headers: Mapping[str, str], limits: httpx2.Timeout
-    ) -> Answer:
+    ) -> PostResponse:
         assert self._tunnelled is not None
         answer = await self._tunnelled.post(url, content=content, headers=dict(headers), timeout=limits)
-        return Answer(answer.status_code, answer.headers, answer.content)
+        return PostResponse(answer.status_code, answer.headers, answer.content)
 
 
 def session(
@@ -110,7 +110,7 @@ def session(
 
 
 @dataclass
-class _Asked:
+class _PostRequest:
     """The place that the request in hand is for, and whether a connection was opened for it."""
 
     host: str
@@ -118,7 +118,7 @@ class _Asked:
     opened: bool = False
 
 
-_asked: ContextVar[_Asked | None] = ContextVar("asked", default=None)
+_asked: ContextVar[_PostRequest | None] = ContextVar("asked", default=None)
 
 
 class _Guard(AbstractResolver):
@@ -165,7 +165,7 @@ class _Request(aiohttp.ClientRequest):
 
 async def _asking(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Says for whom a connection is opened, and takes the next one where a kept one turns out to be closed."""
-    token = _asked.set(_Asked(request.url.raw_host or "", request.url.port or 0))
+    token = _asked.set(_PostRequest(request.url.raw_host or "", request.url.port or 0))
     try:
         while True:
             try:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import httpcore2
 
 from portico.egress.guard import CONNECT_TIMEOUT_S, Network, Resolve, dialer, network
-from portico.egress.proxy_request import Request, Unreadable, read_head
+from portico.egress.proxy_request import Request, UnreadableRequest, read_head
 from portico.errors import Forbidden
 from portico.logs import logger
 from portico.settings.settings import Settings
@@ -46,7 +46,7 @@ REASONS = {
 log = logger("egress_proxy")
 
 
-class Refused(Exception):
+class ProxyRefused(Exception):
     """What the asker is told instead of being let through."""
 
     def __init__(self, status: int, words: str) -> None:
@@ -130,7 +130,7 @@ class EgressProxy:
         self._open.add(task)
         try:
             await self._serve(reader, writer, task)
-        except Refused as refused:
+        except ProxyRefused as refused:
             await _refuse(writer, refused)
         except (OSError, httpcore2.NetworkError, httpcore2.TimeoutException):
             pass  # either side is gone: nobody is left to be told
@@ -146,11 +146,11 @@ class EgressProxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None]
     ) -> None:
         if len(self._open) > CONNECTIONS:
-            raise Refused(429, "too many connections")
+            raise ProxyRefused(429, "too many connections")
         request = await _read(reader)
         grant = self._grant_of(request)
         if len(grant.connections) >= CONNECTIONS_OF_A_GRANT:
-            raise Refused(429, "too many connections of this tool")
+            raise ProxyRefused(429, "too many connections of this tool")
         grant.connections.add(task)
         upstream = await self._dial(grant, request.host, request.port)
         try:
@@ -166,20 +166,20 @@ class EgressProxy:
             token = ""
         grant = self._grants.get(token) if kind.lower() == "basic" else None
         if grant is None:
-            raise Refused(407, "this needs a grant that is still held")
+            raise ProxyRefused(407, "this needs a grant that is still held")
         return grant
 
     async def _dial(self, grant: _Grant, host: str, port: int) -> httpcore2.AsyncNetworkStream:
         within = self._only is None or matches_any(self._only, host, port)
         if not within or not matches_any(grant.hosts, host, port):
             log.info("egress.refused", port=port)
-            raise Refused(403, f"{host}:{port} is not among the hosts that this tool may reach")
+            raise ProxyRefused(403, f"{host}:{port} is not among the hosts that this tool may reach")
         try:
             return await self._wire.connect_tcp(host, port, CONNECT_TIMEOUT_S)
         except Forbidden as error:
-            raise Refused(403, f"{host}: {error.message}") from None
+            raise ProxyRefused(403, f"{host}: {error.message}") from None
         except (OSError, httpcore2.NetworkError, httpcore2.TimeoutException):
-            raise Refused(502, f"{host}:{port} cannot be reached") from None
+            raise ProxyRefused(502, f"{host}:{port} cannot be reached") from None
 
 
 def egress_proxy(settings: Settings) -> EgressProxy:
@@ -194,9 +194,9 @@ async def _read(reader: asyncio.StreamReader) -> Request:
         async with asyncio.timeout(HEAD_TIMEOUT_S):
             return await read_head(reader)
     except TimeoutError:
-        raise Refused(408, "the head of the request did not arrive in time") from None
-    except Unreadable as error:
-        raise Refused(400, str(error)) from None
+        raise ProxyRefused(408, "the head of the request did not arrive in time") from None
+    except UnreadableRequest as error:
+        raise ProxyRefused(400, str(error)) from None
 
 
 async def _carry(
@@ -249,7 +249,7 @@ async def _first(*work: Awaitable[None]) -> None:
         await _end(tasks)
 
 
-async def _refuse(writer: asyncio.StreamWriter, refused: Refused) -> None:
+async def _refuse(writer: asyncio.StreamWriter, refused: ProxyRefused) -> None:
     body = f"{refused}\n".encode(errors="replace")
     head = (
         f"HTTP/1.1 {refused.status} {REASONS[refused.status]}\r\nContent-Type: text/plain; charset=utf-8\r\n"

@@ -30,7 +30,7 @@ HOP_BY_HOP = frozenset(
 )
 
 
-class Unreadable(Exception):
+class UnreadableRequest(Exception):
     """The request does not say clearly what it wants."""
 
 
@@ -91,53 +91,53 @@ async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[str]:
     try:
         raw = await reader.readuntil(b"\r\n\r\n")
     except asyncio.LimitOverrunError:
-        raise Unreadable("the head of the request is too long") from None
+        raise UnreadableRequest("the head of the request is too long") from None
     except asyncio.IncompleteReadError as error:
         if not error.partial:
             raise ConnectionResetError("nothing was asked") from None
-        raise Unreadable("the head of the request is not whole") from None
+        raise UnreadableRequest("the head of the request is not whole") from None
     if len(raw) > HEAD_BYTES:
-        raise Unreadable("the head of the request is too long")
+        raise UnreadableRequest("the head of the request is too long")
     for line in raw[:-4].split(b"\r\n"):
         if b"\n" in line or b"\r" in line or b"\0" in line:
-            raise Unreadable("a line of the head does not end as it should")
+            raise UnreadableRequest("a line of the head does not end as it should")
         yield line.decode("latin-1")
 
 
 def _request_line(line: str) -> tuple[str, str]:
     words = line.split(" ")
     if len(words) != 3 or not METHOD.fullmatch(words[0]) or words[2] not in ("HTTP/1.1", "HTTP/1.0"):
-        raise Unreadable("the request line is no HTTP/1.1")
+        raise UnreadableRequest("the request line is no HTTP/1.1")
     if not words[1].isascii() or not words[1].isprintable():
-        raise Unreadable("the target of the request is not plain ASCII")
+        raise UnreadableRequest("the target of the request is not plain ASCII")
     return words[0], words[1]
 
 
 def _header(line: str) -> tuple[str, str]:
     name, colon, value = line.partition(":")
     if not colon or not NAME.fullmatch(name):
-        raise Unreadable("a header line is not NAME: VALUE")
+        raise UnreadableRequest("a header line is not NAME: VALUE")
     return name, value.strip(" \t")
 
 
 def _tunnel(target: str) -> tuple[str, int, str]:
     authority, colon, port = target.rpartition(":")
     if not colon:
-        raise Unreadable("CONNECT wants host:port")
+        raise UnreadableRequest("CONNECT wants host:port")
     return _host(authority), _port(port), target
 
 
 def _absolute(target: str) -> tuple[str, int, str]:
     if not target.lower().startswith("http://"):
-        raise Unreadable("a request to a proxy begins with http://; for https use CONNECT")
+        raise UnreadableRequest("a request to a proxy begins with http://; for https use CONNECT")
     try:
         parts = urlsplit(target)
         port = parts.port
     except ValueError:
-        raise Unreadable("the address cannot be read") from None
+        raise UnreadableRequest("the address cannot be read") from None
     authority = parts.netloc
     if "@" in authority or "\\" in target or "#" in target:
-        raise Unreadable("the address holds a name, a fragment or a backslash")
+        raise UnreadableRequest("the address holds a name, a fragment or a backslash")
     host = authority if port is None else authority.rpartition(":")[0]
     path = parts.path or "/"
     return _host(host.rstrip(":")), port or 80, f"{path}?{parts.query}" if parts.query else path
@@ -150,20 +150,20 @@ def _host(text: str) -> str:
         return address[1]
     host = text.removesuffix(".")
     if not HOST.fullmatch(host) or ".." in host:
-        raise Unreadable("the host is not a name or an address")
+        raise UnreadableRequest("the host is not a name or an address")
     return host
 
 
 def _port(text: str) -> int:
     if not re.fullmatch(r"\d{1,5}", text) or not 0 < int(text) < 65536:
-        raise Unreadable("the port is not a number from 1 to 65535")
+        raise UnreadableRequest("the port is not a number from 1 to 65535")
     return int(text)
 
 
 def _single(headers: tuple[tuple[str, str], ...], wanted: str) -> str:
     found = [value for name, value in headers if name.lower() == wanted]
     if len(found) > 1:
-        raise Unreadable(f"{wanted} is there more than once")
+        raise UnreadableRequest(f"{wanted} is there more than once")
     return found[0] if found else ""
 
 
@@ -171,10 +171,10 @@ def _length(headers: tuple[tuple[str, str], ...]) -> int | None:
     length, encoding = _single(headers, "content-length"), _single(headers, "transfer-encoding")
     if encoding:
         if length or encoding.lower() != "chunked":
-            raise Unreadable("the body has two lengths, or an encoding that is not known")
+            raise UnreadableRequest("the body has two lengths, or an encoding that is not known")
         return None
     if length and not re.fullmatch(r"\d{1,15}", length):
-        raise Unreadable("content-length is no number")
+        raise UnreadableRequest("content-length is no number")
     return int(length or 0)
 
 
@@ -186,11 +186,11 @@ async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
         while left:
             piece = await reader.read(min(left, PIECE))
             if not piece:
-                raise Unreadable("the body broke off")
+                raise UnreadableRequest("the body broke off")
             left -= len(piece)
             yield piece
         if await reader.readexactly(2) != b"\r\n":  # after the last chunk: trailers are not carried
-            raise Unreadable("a chunk does not end where it said")
+            raise UnreadableRequest("a chunk does not end where it said")
         yield b"\r\n"
         if not size:
             return
@@ -200,5 +200,5 @@ async def _chunk_size(reader: asyncio.StreamReader) -> int:
     line = await reader.readuntil(b"\r\n")
     found = re.fullmatch(rb"([0-9A-Fa-f]{1,8})(?:;[^\r\n]*)?\r\n", line)
     if found is None or len(line) > CHUNK_LINE_BYTES:
-        raise Unreadable("a chunk does not say its size")
+        raise UnreadableRequest("a chunk does not say its size")
     return int(found[1], 16)

@@ -35,7 +35,7 @@ MOST_WAITING = 48
 log = logger("llm")
 
 
-class Answer(Protocol):
+class StreamedAnswer(Protocol):
     """One request to one route."""
 
     def deltas(
@@ -198,13 +198,13 @@ class ModelRoutes:
             with _aloud("llm.usage_not_kept", name):
                 await self._usage.record(record_of(name, settings, meter, bill))
 
-    async def _answer(self, name: str, entry: Route, extra: Mapping[str, Any]) -> Answer:
+    async def _answer(self, name: str, entry: Route, extra: Mapping[str, Any]) -> StreamedAnswer:
         if entry.settings.kind == "triton":
             return self._triton_answer(name, entry)
         allowed = network(self._settings, allow=[entry.settings.base_url])
         return OpenAiAnswer(name, entry.settings, await entry.server.open(allowed), extra=extra)
 
-    def _triton_answer(self, name: str, entry: Route) -> Answer:
+    def _triton_answer(self, name: str, entry: Route) -> StreamedAnswer:
         """Its module is imported with the first answer of Triton's: a gateway with other routes never needs it."""
         from portico.llm.triton import TritonAnswer, TritonModels
 
@@ -234,7 +234,7 @@ class ModelRoutes:
 
 @asynccontextmanager
 async def _opened(
-    answer: Answer, messages: Messages, **options: Any
+    answer: StreamedAnswer, messages: Messages, **options: Any
 ) -> AsyncIterator[AsyncGenerator[Delta, None]]:
     """The pieces of an answer; whoever leaves hangs up."""
     deltas = answer.deltas(messages, **options)

@@ -20,7 +20,7 @@ Role = Literal["user", "assistant"]
 
 
 @dataclass(frozen=True)
-class Line:
+class MemoryLine:
     """One thing that was said. `quotes` is the id of the message that it answers."""
 
     role: Role
@@ -58,7 +58,7 @@ class Memory:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def remember(self, conversation_id: str, turn_id: str, lines: Sequence[Line]) -> None:
+    async def remember(self, conversation_id: str, turn_id: str, lines: Sequence[MemoryLine]) -> None:
         """Keep the lines of a turn, once; the message that waited in the inbox is replaced by them."""
 
         def work(connection: Connection) -> None:
@@ -73,16 +73,16 @@ class Memory:
 
         await self._db.write(work)
 
-    async def recent(self, conversation_id: str, limit: int) -> tuple[Line, ...]:
+    async def recent(self, conversation_id: str, limit: int) -> tuple[MemoryLine, ...]:
         """The newest lines, oldest first."""
 
-        def work(connection: Connection) -> tuple[Line, ...]:
+        def work(connection: Connection) -> tuple[MemoryLine, ...]:
             rows = connection.execute(
                 "SELECT role, text, at, quotes FROM memory WHERE conversation_id = ? "
                 "ORDER BY at DESC, id DESC LIMIT ?",
                 (conversation_id, limit),
             ).fetchall()
-            return tuple(Line(*row) for row in reversed(rows))
+            return tuple(MemoryLine(*row) for row in reversed(rows))
 
         return await self._db.read(work)
 
@@ -149,7 +149,9 @@ def _said_once(lines: list[HistoryLine]) -> list[HistoryLine]:
     return kept
 
 
-def _insert_lines(connection: Connection, conversation_id: str, turn_id: str, lines: Sequence[Line]) -> None:
+def _insert_lines(
+    connection: Connection, conversation_id: str, turn_id: str, lines: Sequence[MemoryLine]
+) -> None:
     message = connection.execute(
         "SELECT message_id FROM inbox_messages WHERE conversation_id = ? AND turn_id = ?",
         (conversation_id, turn_id),

@@ -61,7 +61,7 @@ class OtlpTraces(Traces):
 
     def __init__(self, settings: Settings, *, part: str) -> None:
         telemetry = settings.telemetry
-        exporter = _Sender(telemetry.otlp_endpoint, local_only=settings.local_only)
+        exporter = _CollectorExporter(telemetry.otlp_endpoint, local_only=settings.local_only)
         self._provider = TracerProvider(
             sampler=_TurnSampler(telemetry.sample_ratio),
             resource=Resource({"service.name": f"portico-{part}", "service.namespace": "portico"}),
@@ -89,7 +89,7 @@ class OtlpTraces(Traces):
         start_ns: int | None = None,
     ) -> AbstractContextManager[Span]:
         begun = self._begin(name, turn, fixed_id=span_id(turn, "root") if root else 0, start_ns=start_ns)
-        return _Open(begun, Span({"turn": turn, **facts}), turn)
+        return _OpenSpan(begun, Span({"turn": turn, **facts}), turn)
 
     def record(
         self, name: str, turn: str, facts: Mapping[str, Fact | None], *, start_ns: int, end_ns: int
@@ -117,7 +117,7 @@ class OtlpTraces(Traces):
             _IDS.reset(token)
 
 
-class _Open:
+class _OpenSpan:
     """A span until the block ends; an error is recorded by its code and re-raised."""
 
     def __init__(self, begun: trace.Span, collected: Span, turn: str) -> None:
@@ -191,7 +191,7 @@ class _TurnSampler(Sampler):
         return f"TurnSampler{{{self._ratio}}}"
 
 
-class _Sender(SpanExporter):
+class _CollectorExporter(SpanExporter):
     """Exports to the configured collector, without proxies; in local mode only to addresses inside the network.
 
     If the collector is unavailable, its spans are dropped with one log line a minute; turns are not affected.

@@ -14,7 +14,7 @@ TIMEOUT_S = 30.0
 """For 64 long texts on a busy machine; API clients wait longer than a chat turn."""
 
 
-class Encoder:
+class LazyEncoder:
     """One for each process and event loop."""
 
     def __init__(self, address: str) -> None:

@@ -28,7 +28,7 @@ Request = dict[str, Any]
 ENVIRONMENT = dict(os.environ)  # noqa: TID251 - the guest's own
 
 
-class Call:
+class AgentCall:
     """One request in progress: where its answers go, and the frames that follow it."""
 
     def __init__(self, number: int, output: int) -> None:
@@ -48,7 +48,7 @@ class Agent:
     def __init__(self) -> None:
         self.contexts = Contexts(ENVIRONMENT)
         self.processes = Processes()
-        self._operations: dict[str, Callable[[Call, Request], Awaitable[None]]] = {
+        self._operations: dict[str, Callable[[AgentCall, Request], Awaitable[None]]] = {
             "ready": self._ready,
             "execute": self._execute,
             "contexts": self._contexts,
@@ -63,7 +63,7 @@ class Agent:
         }
         self._outward: asyncio.Task[None] | None = None
 
-    async def answer(self, call: Call, request: Request) -> None:
+    async def answer(self, call: AgentCall, request: Request) -> None:
         """Every request ends with one frame that says so."""
         try:
             await self._operations[request["op"]](call, request)
@@ -79,18 +79,18 @@ class Agent:
         except (ValueError, RuntimeError) as error:
             call.send({"end": True, "error": {"code": "invalid_argument", "message": str(error)}})
 
-    async def _ready(self, call: Call, request: Request) -> None:
+    async def _ready(self, call: AgentCall, request: Request) -> None:
         """The default context has started."""
         kernel = self.contexts.kernel_of(self.contexts.get(None, None))
         line = await kernel.lines.get()
         call.send({"ready": line is not None})
 
-    async def _execute(self, call: Call, request: Request) -> None:
+    async def _execute(self, call: AgentCall, request: Request) -> None:
         context = self.contexts.get(request["context"], request["language"])
         cell = {"code": request["code"], "env": request["env"]}
         await self.contexts.execute(context, cell, lambda event: call.send({"event": event}))
 
-    async def _contexts(self, call: Call, request: Request) -> None:
+    async def _contexts(self, call: AgentCall, request: Request) -> None:
         action = request["action"]
         if action == "list":
             call.send({"contexts": [context.described() for context in self.contexts.all()]})
@@ -102,7 +102,7 @@ class Agent:
         else:
             self.contexts.remove(request["context"])
 
-    async def _start(self, call: Call, request: Request) -> None:
+    async def _start(self, call: AgentCall, request: Request) -> None:
         request["env"] = {**ENVIRONMENT, **request["env"]}
         request["cwd"] = str(files.resolve(request["cwd"] or "."))
         try:
@@ -117,7 +117,7 @@ class Agent:
                 self.processes.signal(command.popen.pid, "SIGNAL_SIGKILL")
             raise
 
-    async def _process(self, call: Call, request: Request) -> None:
+    async def _process(self, call: AgentCall, request: Request) -> None:
         action, pid = request["action"], request["pid"]
         if action == "input":
             await self.processes.feed(pid, request["body"])
@@ -128,7 +128,7 @@ class Agent:
         else:
             self.processes.resize(pid, request["cols"], request["rows"])
 
-    async def _read(self, call: Call, request: Request) -> None:
+    async def _read(self, call: AgentCall, request: Request) -> None:
         descriptor = files.open_to_read(files.resolve(request["path"]))
         try:
             data = os.read(descriptor, frames.CHUNK)  # what cannot be read is refused before anything is sent
@@ -140,7 +140,7 @@ class Agent:
         finally:
             os.close(descriptor)
 
-    async def _write(self, call: Call, request: Request) -> None:
+    async def _write(self, call: AgentCall, request: Request) -> None:
         path = files.resolve(request["path"])
         descriptor = files.open_to_write(path)
         try:
@@ -156,11 +156,11 @@ class Agent:
         files.write_metadata(path, request["metadata"])
         call.send({"entry": files.entry(path)})
 
-    async def _disk(self, call: Call, request: Request) -> None:
+    async def _disk(self, call: AgentCall, request: Request) -> None:
         found = os.statvfs(files.HOME)
         call.send({"used": (found.f_blocks - found.f_bfree) * found.f_frsize})
 
-    async def _watch(self, call: Call, request: Request) -> None:
+    async def _watch(self, call: AgentCall, request: Request) -> None:
         """Until the call is cancelled, or the folder is gone."""
         watch = Watch(files.resolve(request["path"]), recursive=request["recursive"])
         call.send({"watching": True})
@@ -169,7 +169,7 @@ class Agent:
             told = {"name": name, "type": f"EVENT_TYPE_{kind}", **({"entry": entry} if entry else {})}
             call.send({"event": told})
 
-    async def _go_outward(self, call: Call, request: Request) -> None:
+    async def _go_outward(self, call: AgentCall, request: Request) -> None:
         """A way out; one that the picture of another sandbox had leads nowhere and is closed."""
         if self._outward is not None:
             self._outward.cancel()
@@ -178,7 +178,7 @@ class Agent:
         self._outward = asyncio.current_task()
         await Outward(call.send).serve(call.more.get)
 
-    async def _file(self, call: Call, request: Request) -> None:
+    async def _file(self, call: AgentCall, request: Request) -> None:
         action, path = request["action"], files.resolve(request["path"])
         if action == "stat":
             call.send({"entry": files.entry(path)})
@@ -204,7 +204,7 @@ def _code(error: OSError) -> str:
 
 async def serve(source: asyncio.StreamReader, output: int) -> None:
     agent = Agent()
-    running: dict[int, tuple[Call, asyncio.Task[None]]] = {}
+    running: dict[int, tuple[AgentCall, asyncio.Task[None]]] = {}
     while True:
         header_size, body_size = frames.lengths(await source.readexactly(frames.PREFIX.size))
         header = frames.decode_header(await source.readexactly(header_size))
@@ -215,14 +215,14 @@ async def serve(source: asyncio.StreamReader, output: int) -> None:
             agent.contexts.renew()
             if thawed.get("rename"):
                 agent.contexts.rename()
-            Call(thawed["id"], output).send({"end": True})
+            AgentCall(thawed["id"], output).send({"end": True})
         elif header.get("cancel"):
             if number in running:
                 running[number][1].cancel()
         elif number in running:
             await running[number][0].more.put((header, body))
         else:
-            call = Call(number, output)
+            call = AgentCall(number, output)
             task = asyncio.create_task(agent.answer(call, {**header, "body": body}))
             running[number] = (call, task)
             task.add_done_callback(lambda _, number=number: running.pop(number, None))  # type: ignore[misc]
@@ -233,7 +233,7 @@ def stand_still(number: int, output: int) -> Request:
 
     The pipes are empty then in both directions, so a copy goes on with pipes of its own.
     """
-    Call(number, output).send({"end": True})
+    AgentCall(number, output).send({"end": True})
     prefix = _read_exactly(frames.PREFIX.size)
     header_size, _ = frames.lengths(prefix)
     return frames.decode_header(_read_exactly(header_size))

@@ -22,7 +22,7 @@ class ContextLost(Exception):
 
 
 @dataclass
-class Context:
+class CodeContext:
     """A kernel with a name, a language and a folder. The kernel starts with the first cell and may be replaced."""
 
     id: str
@@ -40,11 +40,11 @@ class Contexts:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
-        self._all: dict[str, Context] = {}
+        self._all: dict[str, CodeContext] = {}
         self._defaults = {language: self._add(language, HOME) for language in ("python", "javascript")}
         self.kernel_of(self._defaults["python"])
 
-    def create(self, language: str, cwd: str) -> Context:
+    def create(self, language: str, cwd: str) -> CodeContext:
         """A context with its kernel starting. ValueError for what is no language, or one too many."""
         if language not in PROGRAMS:
             raise ValueError(f"Language {language[:40]} is not supported")
@@ -54,20 +54,20 @@ class Contexts:
         self.kernel_of(context)
         return context
 
-    def _add(self, language: str, cwd: str) -> Context:
-        context = Context(str(uuid.uuid4()), language, cwd)
+    def _add(self, language: str, cwd: str) -> CodeContext:
+        context = CodeContext(str(uuid.uuid4()), language, cwd)
         self._all[context.id] = context
         return context
 
-    def kernel_of(self, context: Context) -> Kernel:
+    def kernel_of(self, context: CodeContext) -> Kernel:
         if context.kernel is None:
             context.kernel = Kernel(context.language, context.cwd, self._environment)
         return context.kernel
 
-    def all(self) -> list[Context]:
+    def all(self) -> list[CodeContext]:
         return list(self._all.values())
 
-    def get(self, wanted: str | None, language: str | None) -> Context:
+    def get(self, wanted: str | None, language: str | None) -> CodeContext:
         """KeyError if there is none of that id, or no such language."""
         if wanted:
             return self._all[wanted]
@@ -105,7 +105,7 @@ class Contexts:
             if context.kernel is not None:
                 context.kernel.renew()
 
-    async def execute(self, context: Context, request: dict[str, Any], emit: Emit) -> None:
+    async def execute(self, context: CodeContext, request: dict[str, Any], emit: Emit) -> None:
         """Run one cell. Cancelling interrupts it, and replaces a kernel that will not stop."""
         async with context.turn:
             kernel = self.kernel_of(context)
@@ -122,7 +122,7 @@ class Contexts:
             finally:
                 kernel.on_output = None
 
-    def _replace(self, context: Context, kernel: Kernel) -> None:
+    def _replace(self, context: CodeContext, kernel: Kernel) -> None:
         if context.kernel is kernel and context.id in self._all:
             kernel.close()
             context.kernel = Kernel(context.language, context.cwd, self._environment)

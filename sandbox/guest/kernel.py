@@ -67,7 +67,7 @@ class Publisher(DisplayPublisher):  # type: ignore[misc]
         report_result(self.emit, data, main=False)
 
 
-class Hook(DisplayHook):  # type: ignore[misc]
+class OutputHook(DisplayHook):  # type: ignore[misc]
     """The value of a cell's last expression."""
 
     emit: Emit
@@ -85,7 +85,7 @@ class Hook(DisplayHook):  # type: ignore[misc]
         pass
 
 
-class Shell(InteractiveShell):  # type: ignore[misc]
+class KernelShell(InteractiveShell):  # type: ignore[misc]
     """IPython without a terminal: errors are reported, not printed."""
 
     emit: Emit
@@ -121,12 +121,14 @@ def _jsonable(value: Any) -> Any:
         return str(value)
 
 
-def make_shell(emit: Emit) -> Shell:
+def make_shell(emit: Emit) -> KernelShell:
     config = Config()
     config.HistoryManager.enabled = False
     config.InteractiveShell.colors = "nocolor"
-    Publisher.emit = Hook.emit = Shell.emit = staticmethod(emit)
-    shell: Shell = Shell.instance(config=config, display_pub_class=Publisher, displayhook_class=Hook)
+    Publisher.emit = OutputHook.emit = KernelShell.emit = staticmethod(emit)
+    shell: KernelShell = KernelShell.instance(
+        config=config, display_pub_class=Publisher, displayhook_class=OutputHook
+    )
     formatter = DataFormatter(parent=shell.display_formatter)
     formatter.for_type_by_name("pandas", "DataFrame", as_lists)
     formatter.for_type_by_name("pandas.core.frame", "DataFrame", as_lists)
@@ -150,7 +152,7 @@ def environment(added: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value  # noqa: TID251 - the guest's own
 
 
-def run_cell(shell: Shell, request: dict[str, Any], emit: Emit) -> None:
+def run_cell(shell: KernelShell, request: dict[str, Any], emit: Emit) -> None:
     emit({"type": "number_of_executions", "execution_count": shell.execution_count})
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -18,7 +18,7 @@ CHUNK = 64 * 1024
 Send = Callable[..., None]
 
 
-class Window:
+class FlowWindow:
     """How much more may be sent before the other end has said that it took some."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Outward:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._numbers = itertools.count(1)
-        self._open: dict[int, tuple[asyncio.StreamWriter, Window]] = {}
+        self._open: dict[int, tuple[asyncio.StreamWriter, FlowWindow]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, hear: Callable[[], Awaitable[tuple[dict[str, Any], bytes]]]) -> None:
@@ -80,7 +80,7 @@ class Outward:
         task.add_done_callback(self._tasks.discard)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        number, window = next(self._numbers), Window()
+        number, window = next(self._numbers), FlowWindow()
         self._open[number] = writer, window
         self._send({"conn": number, "open": True})
         try:

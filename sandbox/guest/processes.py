@@ -20,7 +20,7 @@ SIGNALS = {"SIGNAL_SIGKILL": signal.SIGKILL, "SIGNAL_SIGTERM": signal.SIGTERM}
 
 
 @dataclass
-class Command:
+class GuestCommand:
     """One started command. `outputs` are the descriptors still open, by what they carry."""
 
     popen: subprocess.Popen[bytes]
@@ -51,10 +51,10 @@ class Processes:
     """Every command of this sandbox that still runs."""
 
     def __init__(self) -> None:
-        self._all: dict[int, Command] = {}
+        self._all: dict[int, GuestCommand] = {}
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
 
-    def start(self, request: dict[str, Any], emit: Emit) -> Command:
+    def start(self, request: dict[str, Any], emit: Emit) -> GuestCommand:
         """OSError says why it could not start."""
         terminal = request.get("pty")
         command = _in_terminal(request, emit, terminal) if terminal else _with_pipes(request, emit)
@@ -78,7 +78,7 @@ class Processes:
                 command.popen.returncode = os.waitstatus_to_exitcode(status)
                 command.ended.set_result(command.popen.returncode)
 
-    async def finish(self, command: Command) -> int:
+    async def finish(self, command: GuestCommand) -> int:
         """Wait for the end and hand on what is left to read. Negative: the signal that ended it."""
         status = await command.ended
         for descriptor in list(command.outputs):
@@ -125,7 +125,7 @@ class Processes:
             fcntl.ioctl(command.stdin, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
-def _with_pipes(request: dict[str, Any], emit: Emit) -> Command:
+def _with_pipes(request: dict[str, Any], emit: Emit) -> GuestCommand:
     popen = subprocess.Popen(
         request["argv"],
         cwd=request["cwd"],
@@ -145,10 +145,10 @@ def _with_pipes(request: dict[str, Any], emit: Emit) -> Command:
         stdin = os.dup(popen.stdin.fileno())
         popen.stdin.close()
         os.set_blocking(stdin, False)
-    return Command(popen, emit, outputs, stdin, terminal=False)
+    return GuestCommand(popen, emit, outputs, stdin, terminal=False)
 
 
-def _in_terminal(request: dict[str, Any], emit: Emit, size: dict[str, int]) -> Command:
+def _in_terminal(request: dict[str, Any], emit: Emit, size: dict[str, int]) -> GuestCommand:
     ours, theirs = pty.openpty()
     fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", size["rows"], size["cols"], 0, 0))
     try:
@@ -167,4 +167,4 @@ def _in_terminal(request: dict[str, Any], emit: Emit, size: dict[str, int]) -> C
         raise
     finally:
         os.close(theirs)
-    return Command(popen, emit, {ours: "pty"}, ours, terminal=True)
+    return GuestCommand(popen, emit, {ours: "pty"}, ours, terminal=True)

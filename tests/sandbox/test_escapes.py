@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from e2b_code_interpreter import Sandbox
 
-from sandbox.link import Link, SandboxGone, spawn
+from sandbox.link import GuestLink, SandboxGone, spawn
 from tests.sandbox.attempts import (
     ABSENT,
     ATTEMPTS,
@@ -153,7 +153,7 @@ async def test_a_forged_frame_ends_its_own_sandbox(tmp_path: Path, forged: str) 
     (tmp_path / "frame").write_bytes(FORGED[forged])
     ends: list[bool] = []
     process = await spawn(["/bin/sh", "-c", f"head -c 9 >/dev/null; cat {tmp_path}/frame; exec sleep 30"])
-    link = Link(process, lambda: ends.append(True))
+    link = GuestLink(process, lambda: ends.append(True))
     if forged == "is cut off":
         asyncio.get_running_loop().call_later(0.5, process.kill)
     with pytest.raises(SandboxGone):

@@ -15,7 +15,7 @@ import onnx
 from onnx import numpy_helper
 
 from tests.triton_models.tiny_decoder import EPSILON, HEAD_SIZE, HEADS, KV_HEADS, LAYERS
-from triton_models.llm.decoder import Decoder, Row
+from triton_models.llm.decoder import BatchRow, Decoder
 
 Array = np.ndarray[Any, Any]
 PROMPTS = [list(range(10, 60)), list(range(100, 107)), list(range(5, 250, 2))]
@@ -77,7 +77,7 @@ def alone(decoder: Decoder, prompt: list[int], *, piece: int, row: int) -> list[
     tokens = [int(logits.argmax())]
     while len(tokens) < TOKENS:
         before = len(tokens) % 2 * row  # with the rows before it, or by itself
-        rows = [*[Row(0, 0)] * before, Row(tokens[-1], filled)]
+        rows = [*[BatchRow(0, 0)] * before, BatchRow(tokens[-1], filled)]
         tokens.append(int(decoder.step(rows, first=row - before)[-1].argmax()))
         filled += 1
     return tokens
@@ -93,7 +93,7 @@ def together(decoder: Decoder) -> list[list[int]]:
             logits = decoder.read(len(begun), prompt, filled=0)
             begun.append([int(logits.argmax())])
             filled.append(len(prompt))
-        rows = [Row(tokens[-1], size) for tokens, size in zip(begun, filled, strict=True)]
+        rows = [BatchRow(tokens[-1], size) for tokens, size in zip(begun, filled, strict=True)]
         for row, logits in enumerate(decoder.step(rows)):
             begun[row].append(int(logits.argmax()))
             filled[row] += 1

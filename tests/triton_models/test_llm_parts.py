@@ -11,7 +11,7 @@ import pytest
 from triton_models.llm.chat import BadRequest, ChatTemplate, Prompts
 from triton_models.llm.folder import NotAModel, chat_template
 from triton_models.llm.request import read_request
-from triton_models.llm.sampler import Choice, Sampler
+from triton_models.llm.sampler import Sampler, SamplerChoice
 from triton_models.llm.text import GrowingText
 
 LOGITS = np.array([0.0, 5.0, 4.0, -3.0, 4.5], np.float32)
@@ -60,14 +60,15 @@ def test_bytes_that_are_no_text_do_not_hold_back_for_ever() -> None:
 
 
 @pytest.mark.parametrize(
-    "choice", [Choice(), Choice(temperature=1.0, top_k=1), Choice(temperature=1.0, top_p=1e-6)]
+    "choice",
+    [SamplerChoice(), SamplerChoice(temperature=1.0, top_k=1), SamplerChoice(temperature=1.0, top_p=1e-6)],
 )
-def test_takes_the_most_likely(choice: Choice) -> None:
+def test_takes_the_most_likely(choice: SamplerChoice) -> None:
     assert {Sampler(choice).next(LOGITS, set()) for _ in range(20)} == {1}
 
 
 def test_draws_as_often_as_it_is_likely() -> None:
-    sampler = Sampler(Choice(temperature=1.0, seed=1))
+    sampler = Sampler(SamplerChoice(temperature=1.0, seed=1))
     drawn = np.bincount([sampler.next(LOGITS, set()) for _ in range(4000)], minlength=5) / 4000
     expected = np.exp(LOGITS) / np.exp(LOGITS).sum()
 
@@ -76,22 +77,22 @@ def test_draws_as_often_as_it_is_likely() -> None:
 
 @pytest.mark.parametrize(
     ("choice", "kept"),
-    [(Choice(temperature=1.0, top_k=2), {1, 4}), (Choice(temperature=1.0, top_p=0.6), {1, 4})],
+    [(SamplerChoice(temperature=1.0, top_k=2), {1, 4}), (SamplerChoice(temperature=1.0, top_p=0.6), {1, 4})],
 )
-def test_leaves_out_what_is_unlikely(choice: Choice, kept: set[int]) -> None:
+def test_leaves_out_what_is_unlikely(choice: SamplerChoice, kept: set[int]) -> None:
     sampler = Sampler(choice)
 
     assert {sampler.next(LOGITS, set()) for _ in range(500)} == kept
 
 
 def test_a_penalty_makes_a_token_less_likely() -> None:
-    assert Sampler(Choice(repetition_penalty=2.0)).next(LOGITS, {1}) == 4
+    assert Sampler(SamplerChoice(repetition_penalty=2.0)).next(LOGITS, {1}) == 4
 
 
 def test_what_the_request_leaves_open_is_the_models_own_way() -> None:
     raw = json.dumps({"messages": [{"role": "user", "content": "x"}]}).encode()
 
-    assert read_request(raw, {"do_sample": True, "temperature": 0.6, "top_k": 20}).choice == Choice(
+    assert read_request(raw, {"do_sample": True, "temperature": 0.6, "top_k": 20}).choice == SamplerChoice(
         0.6, top_k=20
     )
     assert read_request(raw, {"do_sample": False, "temperature": 0.6, "top_k": 1}).choice.temperature == 0

@@ -15,7 +15,7 @@ import pytest_asyncio
 from temporalio.worker import WorkerDeploymentConfig
 
 from entrypoints.serve.worker import version_of
-from operations.deploy.promotion import Plan, Promoted, Promotion
+from operations.deploy.promotion import Promoted, Promotion, PromotionPlan
 from operations.deploy.versions import Deployment, OpenRuns, current_of
 from portico.errors import Conflict, Misconfigured, Unavailable
 from portico.settings.servers import TemporalSettings
@@ -47,7 +47,7 @@ def build(build_id: str) -> WorkerDeploymentConfig | None:
 async def promote(world: World, build_id: str, **waits: float) -> Promoted:
     waits = {"wait_workers_s": 60, "rate": 100} | waits
     deployment = Deployment(world.client, "portico")
-    return await Promotion(deployment, Plan(build_id, **waits), say=lambda line: None).run()  # type: ignore[arg-type]
+    return await Promotion(deployment, PromotionPlan(build_id, **waits), say=lambda line: None).run()  # type: ignore[arg-type]
 
 
 async def version(world: World, workflow_id: str) -> str:
@@ -240,7 +240,7 @@ class Losing(Deployment):
 async def test_a_promotion_whose_server_goes_away_after_the_switch_says_so(world: World) -> None:
     async with world.worker(deployment_config=build("b1")), world.worker(deployment_config=build("b2")):
         await promote(world, "b1")
-        plan = Plan("b2", wait_workers_s=60, rate=100)
+        plan = PromotionPlan("b2", wait_workers_s=60, rate=100)
         promoted = await Promotion(Losing(world.client, "portico"), plan, say=lambda line: None).run()
         assert "temporal" in promoted.lost
         assert not promoted.drained

@@ -30,7 +30,7 @@ DEVICES = {"CUDAExecutionProvider": "cuda", "DmlExecutionProvider": "dml", "ROCM
 
 
 @dataclass(frozen=True)
-class Row:
+class BatchRow:
     """One row in a run: its next token, and how many tokens of it the cache holds already."""
 
     token: int
@@ -59,7 +59,7 @@ class Decoder:
         logits = self._run(ids, np.array([filled]), first=row)
         return np.asarray(logits[0, -1], np.float32)
 
-    def step(self, rows: Sequence[Row], *, first: int = 0) -> Array:
+    def step(self, rows: Sequence[BatchRow], *, first: int = 0) -> Array:
         """One token for each of these rows, the first of which is `first`; the logits [rows, vocabulary]."""
         ids = np.array([[row.token] for row in rows], dtype=np.int64)
         logits = self._run(ids, np.array([row.filled for row in rows]), first=first)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_models.llm.chat import BadRequest
-from triton_models.llm.sampler import Choice
+from triton_models.llm.sampler import SamplerChoice
 
 USUAL_TOP_K = 50
 """Where the model says nothing, or says how to take the most likely token only."""
@@ -17,17 +17,17 @@ ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 
 
 @dataclass(frozen=True)
-class ChatRequest:
+class LlmRequest:
     """One answer that is asked for. `max_tokens` 0: as many as the context holds."""
 
     messages: list[dict[str, Any]]
     tools: list[Any]
     max_tokens: int
-    choice: Choice
+    choice: SamplerChoice
     stops: tuple[str, ...]
 
 
-def read_request(raw: bytes, search: dict[str, Any]) -> ChatRequest:
+def read_request(raw: bytes, search: dict[str, Any]) -> LlmRequest:
     """`search` is the model's own, for what the request leaves open. Raises `BadRequest`."""
     try:
         asked = json.loads(raw)
@@ -38,11 +38,11 @@ def read_request(raw: bytes, search: dict[str, Any]) -> ChatRequest:
     sampled = bool(search.get("do_sample"))
     usual = _number(search, "temperature", 1.0) if sampled else 0.0
     seed = asked.get("seed")
-    return ChatRequest(
+    return LlmRequest(
         messages=_messages(asked.get("messages")),
         tools=_list(asked, "tools"),
         max_tokens=int(_number(asked, "max_tokens", 0, high=1e9)),
-        choice=Choice(
+        choice=SamplerChoice(
             temperature=_number(asked, "temperature", usual, high=5.0),
             top_p=max(_number(asked, "top_p", _number(search, "top_p", 1.0), high=1.0), 1e-6),
             top_k=int(_number(search, "top_k", USUAL_TOP_K, high=1e9)) if sampled else USUAL_TOP_K,

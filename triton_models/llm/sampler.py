@@ -14,7 +14,7 @@ COLDEST = 1e-3
 
 
 @dataclass(frozen=True)
-class Choice:
+class SamplerChoice:
     """How to draw. `temperature` 0 takes the most likely; `top_k` 0 and `top_p` 1 leave nothing out."""
 
     temperature: float = 0.0
@@ -27,7 +27,7 @@ class Choice:
 class Sampler:
     """Of one answer: its own chance, so that a seed gives the same answer whoever runs beside it."""
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: SamplerChoice) -> None:
         self._choice = choice
         self._chance = np.random.default_rng(choice.seed)
 

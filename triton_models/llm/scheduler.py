@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from triton_models.llm.decoder import Decoder, Row
+from triton_models.llm.decoder import BatchRow, Decoder
 from triton_models.llm.sampler import Sampler
 from triton_models.llm.text import GrowingText
 
@@ -26,7 +26,7 @@ PULSE_S = 2.0
 LONGEST_QUEUE = 256
 
 
-class Reader(Protocol):
+class TokenReader(Protocol):
     """Who gets an answer. Nothing of it raises."""
 
     def cancelled(self) -> bool: ...
@@ -44,7 +44,7 @@ class Job:
     limit: int
     sampler: Sampler
     text: GrowingText
-    reader: Reader
+    reader: TokenReader
     left_out: int = 0
     asked_at: float = field(default_factory=time.monotonic)
     filled: int = 0
@@ -180,12 +180,12 @@ class Scheduler:
             job.filled += 1
             self._take(row, job, logits[row - first])
 
-    def _next(self, row: int) -> Row:
+    def _next(self, row: int) -> BatchRow:
         """What an idle row writes stands behind what it holds, and is written over by its next token."""
         job, idle = self._rows[row], self._decoder.config.pad
         if job is None:
-            return Row(idle, len(self._kept[row]))
-        return Row(job.tokens[-1] if job.decoding else idle, job.filled)
+            return BatchRow(idle, len(self._kept[row]))
+        return BatchRow(job.tokens[-1] if job.decoding else idle, job.filled)
 
     def _take(self, row: int, job: Job, logits: np.ndarray[Any, Any]) -> None:
         token = job.sampler.next(logits, job.seen)

@@ -12,7 +12,7 @@ from entrypoints.cli.output import print_json, print_table
 from portico.errors import Misconfigured
 
 if TYPE_CHECKING:
-    from operations.deploy.promotion import Plan, Promoted
+    from operations.deploy.promotion import Promoted, PromotionPlan
     from operations.deploy.versions import Deployment, Versions
     from portico.settings.settings import Settings
 
@@ -53,7 +53,7 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Make a version of the worker current and move open conversations to it. Exit code 3: some did not move yet."""
-    from operations.deploy.promotion import Plan
+    from operations.deploy.promotion import PromotionPlan
 
     if unversioned and build_id:
         raise Misconfigured("--build-id and --unversioned exclude each other")
@@ -61,7 +61,7 @@ def promote(
     wanted = "" if unversioned else build_id or settings.temporal.build_id
     if not wanted and not unversioned:
         raise Misconfigured("name the version: --build-id X, or temporal.build_id in the settings")
-    plan = Plan(
+    plan = PromotionPlan(
         build_id=wanted,
         split=settings.temporal.split,
         wait_workers_s=wait_workers,
@@ -95,7 +95,7 @@ async def _look() -> Versions:
     return await deployment.look()
 
 
-async def _promote(plan: Plan) -> Promoted:
+async def _promote(plan: PromotionPlan) -> Promoted:
     from operations.deploy.promotion import Promotion
 
     deployment = await _deployment(_settings())

@@ -30,7 +30,7 @@ BATCH_S = 60.0
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EvalRequest:
     data: DataSet
     train: DataSet | None
     shots: int | None
@@ -53,7 +53,7 @@ def evaluate(
 ) -> None:
     """Measure the models that Triton serves on a data set of yours."""
     home = Home.from_environment()
-    wanted = Wanted(read_data(file), read_data(train) if train else None, shots, seeds, oos_label)
+    wanted = EvalRequest(read_data(file), read_data(train) if train else None, shots, seeds, oos_label)
     runs = _plan(home, wanted)
     measured = asyncio.run(_measured(home, wanted, runs))
     if picture:
@@ -64,7 +64,7 @@ def evaluate(
         report.show(measured)
 
 
-def _plan(home: Home, wanted: Wanted) -> list[Run] | None:
+def _plan(home: Home, wanted: EvalRequest) -> list[Run] | None:
     """What to train; nothing where the served head, or no head, is asked. Raises `BadInput`."""
     data, train = wanted.data, wanted.train
     trained = train is not None or wanted.shots is not None
@@ -108,7 +108,7 @@ def _refuse_unknown(labels: set[str], known: set[str], where: str) -> None:
         raise BadInput(f"unknown labels: {names}{more}; not among {where}")
 
 
-async def _measured(home: Home, wanted: Wanted, runs: list[Run] | None) -> dict[str, Any]:
+async def _measured(home: Home, wanted: EvalRequest, runs: list[Run] | None) -> dict[str, Any]:
     async with running_triton(home) as triton:
         if triton is None:
             raise Misconfigured(f"Triton of {home.root} is stopped; start Portico with `portico up`")
@@ -128,7 +128,7 @@ async def _measured(home: Home, wanted: Wanted, runs: list[Run] | None) -> dict[
 
 
 async def _classified(
-    home: Home, admin: TritonAdmin, client: UnderstandClient, wanted: Wanted, runs: list[Run] | None
+    home: Home, admin: TritonAdmin, client: UnderstandClient, wanted: EvalRequest, runs: list[Run] | None
 ) -> tuple[dict[str, dict[str, Any]], float | None]:
     name = measure.own_name()
     try:
@@ -165,7 +165,7 @@ def _make(home: Home, name: str, runs: Sequence[Run] | None) -> dict[str, Any]:
 
 def _report(
     home: Home,
-    wanted: Wanted,
+    wanted: EvalRequest,
     runs: list[Run] | None,
     figures: dict[str, dict[str, Any]],
     seconds: float | None,

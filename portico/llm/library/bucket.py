@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from portico.errors import BadInput, NotFound
 from portico.llm.library.sources import FILES, Reading, SourceFile, checked_path, files_of, reading
 from portico.llm.library.store import MANIFEST
-from portico.llm.library.web import Web
+from portico.llm.library.web import WebClient
 
 SIGNED_S = 6 * 3600
 
@@ -18,7 +18,7 @@ SIGNED_S = 6 * 3600
 class BucketSource:
     """`s3://BUCKET/PREFIX`. Checksums come from a `manifest.json` there; without one, ETags are compared."""
 
-    def __init__(self, url: str, server: str, keys: tuple[str, str], *, region: str, web: Web) -> None:
+    def __init__(self, url: str, server: str, keys: tuple[str, str], *, region: str, web: WebClient) -> None:
         parts = urllib.parse.urlsplit(url)
         self._bucket = parts.netloc
         self._prefix = parts.path.strip("/") + "/" if parts.path.strip("/") else ""

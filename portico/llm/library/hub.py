@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from portico.errors import BadInput, Misconfigured, NotFound
 from portico.llm.library.sources import FILES, Reading, SourceFile, checked_path, reading
-from portico.llm.library.web import Web
+from portico.llm.library.web import WebClient
 
 CONFIG = "genai_config.json"
 PAGES = 50
@@ -19,7 +19,7 @@ PAGES = 50
 class HubSource:
     """`OWNER/NAME`, a folder in it or the one folder that holds a model, at one revision for the whole fetch."""
 
-    def __init__(self, name: str, base: str, web: Web) -> None:
+    def __init__(self, name: str, base: str, web: WebClient) -> None:
         path, _, revision = name.partition("@")
         owner, model, *folder = path.split("/")
         self._model = f"{owner}/{model}"

@@ -26,7 +26,7 @@ from portico.llm.library.sources import (
     usual_name,
 )
 from portico.llm.library.store import MANIFEST, WEIGHTS, LanguageModel, check_name, find, installed
-from portico.llm.library.web import Web
+from portico.llm.library.web import WebClient
 from portico.settings.connections import connect_to
 from portico.settings.home import Home
 from portico.settings.settings import Settings
@@ -37,37 +37,41 @@ NEAR = ("http://127.0.0.1", "http://[::1]", "http://localhost")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PullRequest:
     """What to fetch, from where, and what to call it."""
 
     name: str
     source: Source
-    web: Web | None
+    web: WebClient | None
 
 
-def wanted(text: str, *, name: str, home: Home, settings: Settings, secret: Callable[[str], str]) -> Wanted:
+def wanted(
+    text: str, *, name: str, home: Home, settings: Settings, secret: Callable[[str], str]
+) -> PullRequest:
     """Raises `BadInput` for what names no place."""
     path = Path(text).expanduser()
     called = check_name(name or usual_name(str(path.absolute()) if path.is_dir() else text))
     if path.is_dir():
-        return Wanted(called, FolderSource(path.absolute()), None)
+        return PullRequest(called, FolderSource(path.absolute()), None)
     if text.startswith("s3://"):
         return _from_bucket(text, called, home, settings)
     if text.startswith("https://") or text.startswith(NEAR):
-        web = Web(settings, text)
-        return Wanted(called, WebSource(text, web), web)
+        web = WebClient(settings, text)
+        return PullRequest(called, WebSource(text, web), web)
     if text.startswith("http://"):
         raise BadInput("a model is fetched from https://, or from http:// on this machine")
     if is_hub_name(text) and not text.startswith((".", "/")):
         hub = settings.models.hub
-        web = Web(settings, hub.url, token=secret(hub.token) if hub.token else "")
-        return Wanted(called, HubSource(text, hub.url, web), web)
+        web = WebClient(settings, hub.url, token=secret(hub.token) if hub.token else "")
+        return PullRequest(called, HubSource(text, hub.url, web), web)
     raise BadInput(
         f"{text[:100]} is no folder here, no s3://BUCKET/PREFIX, no https:// URL and no OWNER/NAME of a hub"
     )
 
 
-async def pull(home: Home, what: Wanted, *, check: Check, progress: Progress) -> tuple[LanguageModel, bool]:
+async def pull(
+    home: Home, what: PullRequest, *, check: Check, progress: Progress
+) -> tuple[LanguageModel, bool]:
     """The model, and whether it is new or another than before.
 
     What was there before is served until everything of the new one is right. A fetch that breaks off goes on
@@ -95,7 +99,7 @@ async def pull(home: Home, what: Wanted, *, check: Check, progress: Progress) ->
     return find(home, what.name), True
 
 
-def _from_bucket(text: str, name: str, home: Home, settings: Settings) -> Wanted:
+def _from_bucket(text: str, name: str, home: Home, settings: Settings) -> PullRequest:
     hub = settings.models.hub
     server, keys = hub.s3_url, (hub.s3_access_key, hub.s3_secret_key)
     if not server:
@@ -103,9 +107,9 @@ def _from_bucket(text: str, name: str, home: Home, settings: Settings) -> Wanted
         server, keys = connections.s3_url, (connections.s3_access_key, connections.s3_secret_key)
     if not keys[0] or keys[1] is None:
         raise Misconfigured("set models.hub.s3_url, s3_access_key and s3_secret_key for models in S3")
-    web = Web(settings, server)
+    web = WebClient(settings, server)
     pair = (keys[0], keys[1].get_secret_value())
-    return Wanted(name, BucketSource(text, server, pair, region=hub.s3_region, web=web), web)
+    return PullRequest(name, BucketSource(text, server, pair, region=hub.s3_region, web=web), web)
 
 
 def _refuse_other(told: str, files: list[SourceFile]) -> None:
@@ -131,7 +135,7 @@ def _already(home: Home, name: str, files: list[SourceFile]) -> LanguageModel | 
 
 
 def _manifest(
-    what: Wanted, files: list[SourceFile], digests: dict[str, str], facts: dict[str, int]
+    what: PullRequest, files: list[SourceFile], digests: dict[str, str], facts: dict[str, int]
 ) -> dict[str, Any]:
     return {
         "name": what.name,
@@ -142,7 +146,7 @@ def _manifest(
     }
 
 
-def _put(home: Home, what: Wanted, staging: Path, manifest: dict[str, Any]) -> None:
+def _put(home: Home, what: PullRequest, staging: Path, manifest: dict[str, Any]) -> None:
     """In one rename; a process that serves the files before keeps them open."""
     ready = home.pulls / f"{what.name}.ready"
     old = home.pulls / f"{what.name}.old"

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from portico.errors import BadInput, Misconfigured, NotFound
 from portico.llm.library.store import MANIFEST
-from portico.llm.library.web import Web
+from portico.llm.library.web import WebClient
 
 FILES = 2_000
 NEEDED = ("genai_config.json", "tokenizer.json")
@@ -116,7 +116,7 @@ class FolderSource:
 class WebSource:
     """A folder on a web server. Its `manifest.json` names the files with size and SHA-256."""
 
-    def __init__(self, url: str, web: Web) -> None:
+    def __init__(self, url: str, web: WebClient) -> None:
         self._base = url.rstrip("/") + "/"
         self._web = web
         parts = urlsplit(self._base)
@@ -137,7 +137,7 @@ class WebSource:
 
 @asynccontextmanager
 async def reading(
-    web: Web, url: str, start: int, headers: dict[str, str] | None = None
+    web: WebClient, url: str, start: int, headers: dict[str, str] | None = None
 ) -> AsyncIterator[Reading]:
     async with web.stream(url, start=start, headers=headers) as (begins, chunks):
         yield Reading(begins, chunks)

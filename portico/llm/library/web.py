@@ -21,7 +21,7 @@ TIMEOUT = httpx2.Timeout(30.0, connect=10.0, read=60.0)
 _RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
 
-class Web:
+class WebClient:
     """One client for one place, whose own address the owner has named; what it leads to has to be public."""
 
     def __init__(self, settings: Settings, base: str, *, token: str = "") -> None:

@@ -42,7 +42,7 @@ class OutputTooLarge(ToolError):
         super().__init__(f"its answer: {size} bytes, the limit is {LONGEST_OUTPUT}")
 
 
-class Calls:
+class FunctionCalls:
     """What this process was asked to do: one thing after another."""
 
     def __init__(self, line: Line, scratch: Path) -> None:

@@ -54,9 +54,9 @@ def main() -> None:
     limit(given["memory_bytes"], given["processes"])
     os.umask(0o077)
     line = Line(socket.socket(fileno=given["socket"]))
-    from portico.tools.functions.calls import Calls
+    from portico.tools.functions.calls import FunctionCalls
 
-    calls = Calls(line, Path(given["scratch"]))
+    calls = FunctionCalls(line, Path(given["scratch"]))
     line.send({"say": "ready"})
     while True:
         message = line.todo.get()

@@ -37,7 +37,7 @@ Resolve = Callable[[str], str]
 Report = Callable[[str, float | None], None]
 
 
-class Link:
+class McpLink:
     """`run` holds the connection; `call` uses it from other tasks."""
 
     def __init__(

@@ -26,7 +26,7 @@ from portico.tool import ToolFailed, ToolSpec
 from portico.tools.catalog import RunningTool
 
 if TYPE_CHECKING:
-    from portico.tools.mcp.link import Link
+    from portico.tools.mcp.link import McpLink
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
@@ -98,7 +98,7 @@ class _Server:
         self._folder = home.root / "mcp"
         self._pins = pins
         self._resolve = resolve
-        self._link: Link | None = None
+        self._link: McpLink | None = None
         self._known: tuple[Pin, ...] = ()
         self._there: frozenset[str] = frozenset()
         self._away = "connecting"
@@ -162,10 +162,10 @@ class _Server:
 
     async def _connect(self) -> bool:
         """One connection from its start to its end; whether the server was met at all."""
-        from portico.tools.mcp.link import Link
+        from portico.tools.mcp.link import McpLink
 
         try:
-            link = Link(self._name, self._server, self._settings, self._resolve, self._folder)
+            link = McpLink(self._name, self._server, self._settings, self._resolve, self._folder)
         except Misconfigured as error:
             self._lost(error.message)
             return False
@@ -180,12 +180,12 @@ class _Server:
         self._lost(link.why(None if connection.cancelled() else connection.exception()))
         return met
 
-    async def _hold(self, link: Link) -> None:
+    async def _hold(self, link: McpLink) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._look_for_approvals())
             await link.run(lambda tools: self._met(link, tools))
 
-    async def _met(self, link: Link, tools: list[Any]) -> None:
+    async def _met(self, link: McpLink, tools: list[Any]) -> None:
         from portico.tools.mcp import results
 
         seen, self._problems = results.described(self._name, tools)

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from activities.functions import archives
-from activities.functions.archives import ArchiveRefused, Limits, entries
+from activities.functions.archives import ArchiveLimits, ArchiveRefused, entries
 from activities.functions.files import (
     files_delete,
     files_list,
@@ -173,7 +173,7 @@ def test_refuses_what_would_grow_beyond_measure() -> None:
     with pytest.raises(ArchiveRefused, match="files"):
         list(entries(many))
     with pytest.raises(ArchiveRefused, match="too large"):
-        list(entries(packed(("a", bytes(11))), Limits(file_bytes=10)))
+        list(entries(packed(("a", bytes(11))), ArchiveLimits(file_bytes=10)))
 
 
 def test_believes_no_archive_its_own_sizes() -> None:

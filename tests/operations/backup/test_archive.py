@@ -14,10 +14,18 @@ from hypothesis import strategies as st
 
 from operations.backup import sealed_stream
 from operations.backup.entries import Entry, EntryWriter, read_entries
-from operations.backup.sealed_stream import MAGIC, BadArchive, Head, Lock, SealedWriter, opened, read_head
+from operations.backup.sealed_stream import (
+    MAGIC,
+    BadArchive,
+    Lock,
+    SealedWriter,
+    StreamHeader,
+    opened,
+    read_head,
+)
 
 MASTER = Lock("master", bytes(range(32)))
-HEAD = Head(kind="embedded", version="1.2.3", schema=9, made_at=1.5, locked_by="master")
+HEAD = StreamHeader(kind="embedded", version="1.2.3", schema=9, made_at=1.5, locked_by="master")
 SMALL_PIECE = 64
 
 
@@ -26,7 +34,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealed_stream, "PIECE_BYTES", SMALL_PIECE)
 
 
-def sealed(content: bytes, *, head: Head = HEAD, lock: Lock = MASTER) -> bytes:
+def sealed(content: bytes, *, head: StreamHeader = HEAD, lock: Lock = MASTER) -> bytes:
     out = io.BytesIO()
     writer = SealedWriter(out, head, lock)
     writer.write(content)
@@ -99,7 +107,7 @@ def test_another_key_is_told_so(lock: Lock, told: str) -> None:
 
 def test_a_passphrase_opens_what_it_locked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealed_stream, "SCRYPT_COST", 2**10)
-    head = Head(kind="embedded", version="1", schema=9, made_at=1, locked_by="passphrase")
+    head = StreamHeader(kind="embedded", version="1", schema=9, made_at=1, locked_by="passphrase")
     stream = sealed(b"content", head=head, lock=Lock("passphrase", b"correct horse"))
     assert plain(stream, Lock("passphrase", b"correct horse")) == b"content"
     with pytest.raises(BadArchive, match="the passphrase does not open"):
@@ -117,7 +125,7 @@ def test_another_file_is_no_archive(content: bytes) -> None:
 
 
 def test_a_newer_form_names_the_version_that_made_it() -> None:
-    head = Head(kind="embedded", version="9.0", schema=9, made_at=1, locked_by="master", format=2)
+    head = StreamHeader(kind="embedded", version="9.0", schema=9, made_at=1, locked_by="master", format=2)
     with pytest.raises(BadArchive, match=r"newer Portico \(9.0\)"):
         read_head(io.BytesIO(sealed(b"", head=head)))
 

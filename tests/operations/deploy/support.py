@@ -26,7 +26,7 @@ from portico.settings.servers import DatabaseSettings
 from portico.settings.settings import Settings
 from portico.storage.engine.database import Database
 from portico.storage.inbox import Inbox
-from portico.storage.memory import Line, Memory
+from portico.storage.memory import Memory, MemoryLine
 from portico.storage.objects.blobs import BlobStore
 from portico.storage.outbox import Outbox
 from portico.storage.outbox_rows import NewRow
@@ -169,7 +169,7 @@ def fill(deployment: Deployment, word: str) -> BlobRef:
         database = deployment.database()
         ref = ConversationRef(id="c", channel="telegram", account="default", chat="7")
         await Inbox(database).claim("c", ("k",), "before", now=5, text=word, ref=ref)
-        await Memory(database).remember("c", "before", [Line("user", word, 1)])
+        await Memory(database).remember("c", "before", [MemoryLine("user", word, 1)])
         await Outbox(database).prepare([NewRow("c", "before", 0, "sendMessage", "{}")], now=6)
         database.close()
         return await deployment.blobs().put(word.encode() * 1000)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from operations.checks.doctor import Finding, examine
+from operations.checks.doctor import HomeFinding, examine
 from operations.deploy.certificates import Authority, lifetimes
 from operations.deploy.edge import write_gate, write_passport
 from portico.errors import Misconfigured
@@ -128,7 +128,7 @@ def test_of_several_edges_the_one_to_renew_is_named(tmp_path: Path) -> None:
 
 
 def test_the_doctor_tells_what_ends_soon(tmp_path: Path) -> None:
-    def told() -> list[Finding]:
+    def told() -> list[HomeFinding]:
         return [finding for finding in examine(Home(tmp_path)) if finding.what == "gate"]
 
     assert told() == []

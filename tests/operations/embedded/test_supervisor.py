@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from operations.embedded.process import Identity, members
+from operations.embedded.process import ProcessIdentity, members
 from operations.embedded.state import Registry, SupervisorLock
 from tests.conftest import MakeStack
 from tests.support import RunningStack, StartFailed, until
@@ -25,7 +25,7 @@ def pids(stack: RunningStack) -> list[int]:
 
 
 def gone(those: list[int]) -> bool:
-    return all(Identity.of(pid) is None for pid in those)
+    return all(ProcessIdentity.of(pid) is None for pid in those)
 
 
 @pytest.mark.parametrize("part", LIGHT)
@@ -56,10 +56,10 @@ def test_ends_what_a_killed_stack_left_and_spares_a_recycled_id(make_stack: Make
     stranger = subprocess.Popen(("sleep", "600"), start_new_session=True)
     try:
         registry = Registry.load(stack.home)
-        registry.set_running("temporal", (), Identity.of(left.pid))
-        other = Identity.of(stranger.pid)
+        registry.set_running("temporal", (), ProcessIdentity.of(left.pid))
+        other = ProcessIdentity.of(stranger.pid)
         assert other is not None
-        registry.set_running("opa", (), Identity(other.pid, other.started - 1, other.boot))
+        registry.set_running("opa", (), ProcessIdentity(other.pid, other.started - 1, other.boot))
         stack.start()
         assert left.poll() == -signal.SIGTERM
         assert stranger.poll() is None

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from portico.egress.proxy_request import Request, Unreadable, read_head
+from portico.egress.proxy_request import Request, UnreadableRequest, read_head
 
 
 async def test_reads_an_ipv6_address_as_it_is_written() -> None:
@@ -22,5 +22,5 @@ async def test_a_chunk_that_lies_about_its_size_ends_the_request() -> None:
     reader.feed_data(b"5\r\nabc\r\n0\r\n\r\n")
     reader.feed_eof()
     request = Request("POST", "a", 80, "/", (), None, "")
-    with pytest.raises((Unreadable, asyncio.IncompleteReadError)):
+    with pytest.raises((UnreadableRequest, asyncio.IncompleteReadError)):
         _ = [piece async for piece in request.body(reader)]

@@ -11,7 +11,7 @@ from portico.settings.home import Home
 from portico.storage.engine.database import Database
 from portico.storage.engine.sqlcipher import connect
 from portico.storage.inbox import Inbox
-from portico.storage.memory import Line, Memory
+from portico.storage.memory import Memory, MemoryLine
 from portico.storage.outbox import Outbox
 from portico.storage.outbox_rows import NewRow
 
@@ -77,7 +77,7 @@ async def turn(counting: CountingDatabase, number: int) -> dict[str, int]:
     await step("finish", outbox.finish(row.row_id, attempt=1, state="sent", now=now))
     await step("tail", outbox.tail("c", number))
     await step("sent", outbox.recent("c", 20))
-    lines = [Line("user", "hello", now), Line("assistant", "hi", now + 0.5)]
+    lines = [MemoryLine("user", "hello", now), MemoryLine("assistant", "hi", now + 0.5)]
     await step("remember", memory.remember("c", turn_id, lines))
     await step("history", memory.history("c", limit=20))
     await step("list", memory.conversations("web"))

@@ -3,13 +3,13 @@ from __future__ import annotations
 from portico.contracts.messages import ConversationRef
 from portico.storage.engine.database import Database
 from portico.storage.inbox import Inbox
-from portico.storage.memory import HistoryLine, Line, Memory
+from portico.storage.memory import HistoryLine, Memory, MemoryLine
 from portico.storage.outbox import Outbox
 from portico.storage.outbox_rows import NewRow
 
 
-def said(text: str, at: float) -> list[Line]:
-    return [Line("user", text, at), Line("assistant", f"re: {text}", at + 1, quotes="m1")]
+def said(text: str, at: float) -> list[MemoryLine]:
+    return [MemoryLine("user", text, at), MemoryLine("assistant", f"re: {text}", at + 1, quotes="m1")]
 
 
 async def test_a_turn_is_remembered_once(db: Database) -> None:
@@ -44,7 +44,7 @@ async def test_history_shows_a_message_before_and_after_it_is_remembered_once(db
     assert (waiting.role, waiting.text, waiting.turn_id, waiting.message_id) == ("user", "hello", "t1", "m1")
 
     await outbox.prepare_sent([NewRow("c", "t1", 0, "reply", '{"parts":[]}')], now=2)
-    await memory.remember("c", "t1", [Line("user", "hello", 1), Line("assistant", "hi", 2)])
+    await memory.remember("c", "t1", [MemoryLine("user", "hello", 1), MemoryLine("assistant", "hi", 2)])
     user, reply = await memory.history("c")
     assert user == waiting
     assert (reply.role, reply.seq, reply.turn_id, reply.payload) == ("assistant", 1, "t1", '{"parts":[]}')
@@ -55,7 +55,7 @@ async def test_history_shows_a_message_that_was_tried_again_once(db: Database) -
     await inbox.claim("c", ("k",), "t1", now=1.0, text="hello", message_id="m1")
     await inbox.claim("c", ("retry",), "t2", now=9.0, text="hello", message_id="m1")
     assert [(line.text, line.turn_id) for line in await memory.history("c")] == [("hello", "t1")]
-    await memory.remember("c", "t2", [Line("user", "hello", 1.0), Line("assistant", "hi", 10.0)])
+    await memory.remember("c", "t2", [MemoryLine("user", "hello", 1.0), MemoryLine("assistant", "hi", 10.0)])
     assert [line.text for line in await memory.history("c")] == ["hello", "hi"]
 
 

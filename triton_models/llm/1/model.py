@@ -23,7 +23,7 @@ from triton_models.llm.chat import BadRequest, ChatTemplate, Prompts
 from triton_models.llm.decoder import Decoder
 from triton_models.llm.folder import TOKENIZER, chat_template
 from triton_models.llm.manifest import verify
-from triton_models.llm.request import ChatRequest, read_request
+from triton_models.llm.request import LlmRequest, read_request
 from triton_models.llm.sampler import Sampler
 from triton_models.llm.scheduler import Ended, Job, QueueFull, Scheduler
 from triton_models.llm.text import GrowingText
@@ -65,7 +65,7 @@ class TritonPythonModel:
 
     def _job(self, request: Any, reader: Reader) -> Job:
         raw = pb_utils.get_input_tensor_by_name(request, "REQUEST").as_numpy().reshape(-1)[0]
-        asked: ChatRequest = read_request(raw, self._decoder.config.search)
+        asked: LlmRequest = read_request(raw, self._decoder.config.search)
         prompt, left_out = self._prompts.tokens(asked.messages, asked.tools)
         room = self._decoder.context - len(prompt)
         return Job(

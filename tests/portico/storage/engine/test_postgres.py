@@ -29,7 +29,7 @@ from portico.storage.engine.migrate import Migration
 from portico.storage.engine.postgres import Ciphers, Postgres, PostgresConnection
 from portico.storage.engine.postgres_schema import bring_up_to_date
 from portico.storage.inbox import Inbox
-from portico.storage.memory import Line, Memory
+from portico.storage.memory import Memory, MemoryLine
 from portico.storage.outbox import Outbox
 from portico.storage.outbox_rows import NewRow
 from portico.storage.people import People
@@ -69,7 +69,7 @@ async def fill(database: Database, keyring: Keyring) -> None:
     await Inbox(database).claim(
         "c", (SECRET + "-key",), "t1", now=1, text=SECRET, sender_id=SECRET, message_id=SECRET, ref=ref
     )
-    await Memory(database).remember("c", "t2", [Line("user", SECRET + " in the reeds", 1, SECRET)])
+    await Memory(database).remember("c", "t2", [MemoryLine("user", SECRET + " in the reeds", 1, SECRET)])
     outbox = Outbox(database)
     [row] = await outbox.prepare([NewRow("c", "t1", 0, "sendMessage", f'{{"text":"{SECRET}"}}', "d")], now=1)
     await outbox.begin(
@@ -126,7 +126,7 @@ async def test_a_new_data_key_reads_what_the_old_one_wrote(
     renewed = Database.open(home, open_keyring(home, MASTER), settings_for(url))
     try:
         memory = Memory(renewed)
-        await memory.remember("c", "t9", [Line("user", "after the heron", 9)])
+        await memory.remember("c", "t9", [MemoryLine("user", "after the heron", 9)])
         assert [line.text for line in await memory.recent("c", 5)] == [
             SECRET + " in the reeds",
             "after the heron",
