@@ -17,6 +17,7 @@ from portico.errors import Misconfigured
 
 if TYPE_CHECKING:
     from operations.backup.sealed_stream import Lock
+    from portico.settings.home import Home
 
 SHORTEST_PASSPHRASE = 12
 
@@ -43,21 +44,31 @@ def backup(target: Target, passphrase: Passphrase = False, passphrase_file: Pass
     is in it, and the passphrase is all that is needed.
     """
     from operations.backup import home_archive
-    from operations.backup.sealed_stream import Lock, StreamHeader
-    from portico.crypto.keyring import load_master_key, open_keyring
+    from portico.crypto.rotation import rotation_lock
     from portico.settings.home import Home
     from portico.settings.load import load_settings
-    from portico.version import portico_version, temporal_version
 
     home = Home.from_environment()
     if not home.database.exists():
         raise Misconfigured(f"{home.root} holds no Portico yet: there is nothing to back up")
     home.make()
     home_archive.refuse_what_lies_elsewhere(load_settings(home))
-    keyring = open_keyring(home)
     chosen = chosen_passphrase(passphrase, passphrase_file, confirm=True)
+    with rotation_lock(home.root, shared=True):
+        _save(home, target, chosen)
+    if target != "-":
+        tell(f"{target}: {Path(target).stat().st_size / 1024 / 1024:.1f} MiB")
+
+
+def _save(home: Home, target: str, passphrase: bytes | None) -> None:
+    from operations.backup import home_archive
+    from operations.backup.sealed_stream import Lock, StreamHeader
+    from portico.crypto.keyring import load_master_key, open_keyring
+    from portico.version import portico_version, temporal_version
+
+    keyring = open_keyring(home)
     master = load_master_key(home)
-    lock = Lock("passphrase", chosen) if chosen else Lock("master", master)
+    lock = Lock("passphrase", passphrase) if passphrase else Lock("master", master)
     head = StreamHeader(
         kind="embedded",
         version=portico_version(),
@@ -68,8 +79,6 @@ def backup(target: Target, passphrase: Passphrase = False, passphrase_file: Pass
     )
     with whole_file(target) as out:
         home_archive.save_home(home, keyring, out, head=head, lock=lock, master=master, tell=tell)
-    if target != "-":
-        tell(f"{target}: {Path(target).stat().st_size / 1024 / 1024:.1f} MiB")
 
 
 def restore(

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tools": ("entrypoints.cli.tools.commands:app", "list, run and create tools"),
     "policy": ("entrypoints.cli.policy:app", "try and test the rules"),
     "keys": ("entrypoints.cli.keys:app", "bearer keys for programs"),
+    "keyring": ("entrypoints.cli.keyring:app", "keys of the encrypted data: list and rotate them"),
     "secrets": ("entrypoints.cli.secrets:app", "values that settings refer to as secret:NAME"),
     "env": ("entrypoints.cli.env:env", "shell exports for scripts and SDKs"),
     "dead-letters": ("entrypoints.cli.dead_letters:app", "what failed for good, and retrying it"),
@@ -36,7 +37,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Run": ("up", "down", "status", "logs", "doctor"),
     "Talk": ("open", "send", "channels", "pair"),
     "Models, tools and rules": ("models", "tools", "policy"),
-    "Access": ("keys", "secrets", "env"),
+    "Access": ("keys", "keyring", "secrets", "env"),
     "Look after": ("dead-letters", "backup", "restore"),
     "Servers": ("deploy", "serve"),
 }

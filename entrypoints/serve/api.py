@@ -22,6 +22,7 @@ from entrypoints.serve.listen import Listening
 from entrypoints.serve.model_routes import model_routes
 from entrypoints.serve.process import run, settle_memory
 from entrypoints.serve.wiring import Foundation, lay_foundation
+from portico.crypto.holders import KeyringFollower
 from portico.llm.offers import ModelOffers
 from portico.logs import logger
 from portico.policy.opa import PolicyClient
@@ -181,6 +182,8 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 async def serve() -> None:
     """Run until SIGTERM or SIGINT."""
     ground = await lay_foundation()
+    follower = KeyringFollower(ground.home, ground.keyring, part="api")
+    follower.start()
     app = await make_edge(ground)
     config = server_config(app, ground.settings)
     grpc = GrpcServer(app.state.deps)
@@ -188,6 +191,7 @@ async def serve() -> None:
     settle_memory()
     await uvicorn.Server(config).serve()
     await grpc.stop()
+    follower.close()
     ground.database.close()
 
 

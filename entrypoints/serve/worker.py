@@ -39,6 +39,7 @@ from entrypoints.serve.tool_sources import WorkerTools
 from entrypoints.serve.triton_scaling import Lead, follow_queue
 from entrypoints.serve.wiring import Foundation, lay_foundation
 from portico.contracts import names
+from portico.crypto.holders import KeyringFollower
 from portico.logs import logger
 from portico.policy.opa import PolicyClient
 from portico.private_files import write_private
@@ -202,6 +203,8 @@ async def _follow_queue(ground: Foundation) -> None:
 async def serve() -> None:
     """Run until SIGTERM or SIGINT."""
     ground = await lay_foundation()
+    follower = KeyringFollower(ground.home, ground.keyring, part="worker")
+    follower.start()
     tools = WorkerTools(ground, BlobStore(ground.connections, ground.keyring))
     deps = make_deps(ground, tools)
     watching = watch(ground.settings)
@@ -239,6 +242,7 @@ async def serve() -> None:
     await close_channels(ground.accounts)
     await deps.live.close()
     await watching.close()
+    follower.close()
     ground.database.close()
 
 

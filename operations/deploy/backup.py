@@ -78,7 +78,9 @@ def _files(folder: Path, *, with_master_key: bool) -> Iterator[tuple[str, Path]]
     """Secrets, settings and `.env`."""
     for path in sorted((folder / secrets.FOLDER).iterdir()):
         left_over = path.name.startswith(".")  # of a restore that was broken off
-        if path.is_file() and not left_over and (with_master_key or path.name != MASTER_KEY):
+        former = path.name.startswith(f"{MASTER_KEY}.")  # of a rotation or a restore
+        hidden = former or (path.name == MASTER_KEY and not with_master_key)
+        if path.is_file() and not left_over and not hidden:
             yield f"{secrets.FOLDER}/{path.name}", path
     config = config_folder(folder)
     for path in sorted(config.rglob("*")):

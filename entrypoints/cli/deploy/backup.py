@@ -57,13 +57,16 @@ def backup(
     """
     from operations.backup.sealed_stream import Lock
     from operations.deploy.backup import head_of, master_key, save_deployment
+    from operations.deploy.secrets import FOLDER
+    from portico.crypto.rotation import rotation_lock
 
     compose = deployment(folder, compose_file, project)
     chosen = chosen_passphrase(passphrase, passphrase_file, confirm=True)
-    lock = Lock("passphrase", chosen) if chosen else Lock("master", master_key(compose.folder))
-    head = head_of(compose, lock)
-    with whole_file(target) as out:
-        save_deployment(compose, out, head=head, lock=lock, tell=tell)
+    with rotation_lock(compose.folder / FOLDER, shared=True):
+        lock = Lock("passphrase", chosen) if chosen else Lock("master", master_key(compose.folder))
+        head = head_of(compose, lock)
+        with whole_file(target) as out:
+            save_deployment(compose, out, head=head, lock=lock, tell=tell)
     if target != "-":
         tell(f"{target}: {Path(target).stat().st_size / 1024 / 1024:.1f} MiB")
 
