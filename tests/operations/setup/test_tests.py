@@ -64,3 +64,14 @@ def test_what_is_wrong_fails(tmp_path: Path, wrong: str) -> None:
 
 def test_a_flickering_one_hides_no_failing_one(tmp_path: Path) -> None:
     assert project(tmp_path, shared=FLICKERS, alone="def test_fails(): assert False\n") == 1
+
+
+def test_a_hung_test_is_reported_with_its_stack(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    hangs = (
+        "import time\n\ndef test_hangs():\n    wait_for_ever()\n\ndef wait_for_ever():\n    time.sleep(600)\n"
+    )
+    (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\ntimeout = 1\n")
+    (tmp_path / "test_hangs.py").write_text(hangs)
+    assert runner._pytest(tmp_path, "-n", "2") == 1
+    printed = capfd.readouterr().out
+    assert "Timeout" in printed and "wait_for_ever" in printed and "time.sleep(600)" in printed
