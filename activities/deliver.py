@@ -13,6 +13,7 @@ from temporalio import activity
 from activities.deps import Deps
 from activities.heartbeat import beating
 from channels.base import Account, Channel, Marks
+from channels.facts import LIVE
 from channels.registry import descriptor, load
 from portico.contracts.messages import ARTIFACT_KEY, BlobRef, NotSent, Outgoing, Sent
 from portico.contracts.steps import Delivered, DeliverInput
@@ -38,7 +39,7 @@ class DeliverSteps:
         channel = load(conversation.channel)
         account = self._deps.accounts.get(conversation.channel, conversation.account)
         rows = _new_rows(given, channel)
-        if conversation.channel == "web":
+        if conversation.channel in LIVE:
             return await self._show(given, rows)
         sender = _Sender(self._deps, channel, account, chat=conversation.chat)
         while True:
@@ -56,7 +57,7 @@ class DeliverSteps:
             await sender.advance(begun)
 
     async def _show(self, given: DeliverInput, rows: tuple[NewRow, ...]) -> Delivered:
-        """The web channel calls nobody: what is in the outbox is what the chat socket reads."""
+        """A live channel reads the outbox itself: nothing is sent."""
         stored = await self._deps.outbox.prepare_sent(rows, now=time.time())
         self._deps.live.publish(given.conversation.id, {"kind": "outbox"})
         return _delivered(stored)

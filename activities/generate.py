@@ -20,6 +20,7 @@ from temporalio import activity
 
 from activities.heartbeat import beating
 from activities.prompts import messages, requests
+from channels.facts import LIVE
 from portico.contracts.messages import ConversationRef
 from portico.contracts.steps import Generated, GenerateInput
 from portico.errors import NotTaken, TooLarge
@@ -149,7 +150,7 @@ class ShownText:
         self.text += piece
         if len(self.text) > LONGEST_ANSWER:
             raise TooLarge("the model's answer", limit_bytes=LONGEST_ANSWER)
-        if self._conversation.channel != "web" or self._timer is not None:
+        if self._conversation.channel not in LIVE or self._timer is not None:
             return
         loop = asyncio.get_running_loop()
         if (wait_s := self._not_before - loop.time()) <= 0:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from channels.base import Shows
+from channels.facts import LIVE
 from channels.registry import Accounts, load
 from portico.contracts.messages import ConversationRef
 from portico.errors import PorticoError
@@ -26,7 +27,7 @@ class Presence:
     @asynccontextmanager
     async def typing(self, conversation: ConversationRef | None) -> AsyncIterator[None]:
         """For as long as the block lasts. Its end waits for nothing."""
-        if conversation is None or conversation.channel == "web":
+        if conversation is None or conversation.channel in LIVE:
             yield
             return
         showing = asyncio.create_task(self._show(conversation))

@@ -12,6 +12,7 @@ from typing import Any, cast, get_args
 from pydantic import SecretStr, ValidationError
 
 from channels.base import Account, AccountSettings, Channel, Descriptor
+from channels.facts import WEB
 from channels.hook.settings import HookSettings
 from channels.telegram.settings import TelegramSettings
 from channels.web import WebSettings
@@ -26,7 +27,7 @@ log = logger("channels")
 CHANNELS: tuple[Descriptor, ...] = (
     Descriptor("telegram", "Telegram", "channels.telegram.channel", TelegramSettings, listens=True),
     Descriptor("hook", "Signed webhook", "channels.hook.channel", HookSettings, idempotent_sends=True),
-    Descriptor("web", "Web chat", "channels.web", WebSettings, webhook=False, idempotent_sends=True),
+    Descriptor(WEB, "Web chat", "channels.web", WebSettings, webhook=False, idempotent_sends=True),
 )
 
 Resolve = Callable[[str], str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from channels.facts import LIVE
     from portico.contracts.messages import Actor, MessageKind, Part, Reply
     from portico.contracts.steps import Generated, RememberInput
     from workflows import decide, replies
@@ -31,7 +32,7 @@ class Running:
         """How this turn waits. The chat page shows by itself that it does; a platform's person is told."""
 
         async def tell() -> None:
-            if self._desk.conversation.channel == "web":
+            if self._desk.conversation.channel in LIVE:
                 return
             await self._desk.say(
                 Reply.of_text(replies.text(says, decide.language_of(self.turn.message))),

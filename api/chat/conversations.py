@@ -16,6 +16,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from api.deps import App, AppDeps, Person
+from channels.facts import WEB
 from portico.contracts.messages import Outgoing
 from portico.errors import BadInput
 from portico.storage.access import Principal
@@ -57,7 +58,7 @@ def chat_of(person: Principal, name: str | None) -> str:
 
 
 def workflow_of(deps: AppDeps, person: Principal, name: str | None) -> str:
-    return deps.intake.conversation_id(channel="web", account="default", chat=chat_of(person, name))
+    return deps.intake.conversation_id(channel=WEB, account="default", chat=chat_of(person, name))
 
 
 def history_url(deps: AppDeps, workflow_id: str) -> str:
@@ -79,7 +80,7 @@ def reply_frame(row: OutboxRow) -> dict[str, Any]:
 @router.get("/v1/conversations")
 async def list_conversations(deps: App, person: Person) -> list[ConversationInfo]:
     """This person's conversations, the latest first."""
-    found = await deps.memory.conversations("web", chat_prefix=f"{person.person_id}:")
+    found = await deps.memory.conversations(WEB, chat_prefix=f"{person.person_id}:")
     return [
         ConversationInfo(
             name=summary.chat.partition(":")[2],

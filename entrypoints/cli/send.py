@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from channels.facts import WEB
 from entrypoints.cli.edge_client import call
 from entrypoints.cli.output import print_json
 from portico.errors import PorticoError
@@ -23,14 +24,14 @@ class NoReply(PorticoError):
 def send(
     text: Annotated[str, typer.Argument(help="what to say")],
     conversation: Annotated[str | None, typer.Option(help="name of the conversation (default: main)")] = None,
-    channel: Annotated[str, typer.Option(help="only `web` can be sent to from here")] = "web",
+    channel: Annotated[str, typer.Option(help="only `web` can be sent to from here")] = WEB,
     wait_s: Annotated[
         float, typer.Option("--wait", min=0, max=60, help="seconds to wait for the reply")
     ] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Send a message and print the reply."""
-    if channel != "web":
+    if channel != WEB:
         raise typer.BadParameter("only `web` can be sent to from here", param_hint="--channel")
     answer = call(
         "POST", "/v1/messages", body={"text": text, "conversation": conversation}, params={"wait_s": wait_s}

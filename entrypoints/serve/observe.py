@@ -29,6 +29,7 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
+from channels.facts import LIVE
 from portico.contracts.messages import ExecutionResult
 from portico.contracts.steps import (
     DeadLetterInput,
@@ -73,7 +74,7 @@ def watch(settings: Settings) -> Watching:
         return Watching(traces, runtime)
     meter = runtime.metric_meter if runtime and address else MetricMeter.noop
     metrics = WorkerMetrics(meter)
-    metrics.begin(("web", *settings.channels))
+    metrics.begin((*LIVE, *settings.channels))
     return Watching(traces, runtime, (Observer(traces, metrics),))
 
 
