@@ -17,7 +17,8 @@ from pydantic import SecretStr
 
 from channels.base import Rates
 from portico.contracts.messages import ConversationRef
-from portico.crypto.keyring import Keyring, add_data_key, open_keyring
+from portico.crypto.keyring import Keyring, open_keyring
+from portico.crypto.rotation import add_data_key
 from portico.errors import Misconfigured, Unavailable
 from portico.settings.home import Home
 from portico.settings.servers import DatabaseSettings

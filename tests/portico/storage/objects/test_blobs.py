@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from portico.contracts.messages import BlobRef
-from portico.crypto.keyring import Keyring, add_data_key, open_keyring
+from portico.crypto.keyring import Keyring, open_keyring
+from portico.crypto.rotation import add_data_key
 from portico.errors import Misconfigured, NotFound, Unavailable, Unreadable
 from portico.settings.home import Home
 from portico.storage.objects.blobs import BlobStore
