@@ -1,4 +1,4 @@
-"""What runs beside the work: learning the bots' names, forgetting what is old."""
+"""Background tasks of a worker: learn the bots' names, delete what is old."""
 
 from __future__ import annotations
 

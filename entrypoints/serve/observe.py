@@ -49,7 +49,7 @@ HEADER = "portico-turn"
 ASKS_POLICY = "authorize_"
 TOOL_STEPS = ("execute", "execute_named")
 TURNS_KNOWN = 256
-"""Of one conversation; of an event that gets no reply nobody says that it is over."""
+"""Limit for one conversation; an event without a reply has no end to wait for."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ class Watching:
     interceptors: tuple[Interceptor, ...] = ()
 
     async def close(self) -> None:
-        """Send the last spans; a collector that does not answer keeps nobody waiting."""
+        """Send the last spans; a collector that does not respond delays nothing."""
         await asyncio.to_thread(self.traces.close)
 
 
 def watch(settings: Settings) -> Watching:
-    """Raises `Misconfigured` where nobody can listen on the metrics' address, or traces must not leave."""
+    """Raises `Misconfigured` if the metrics address cannot be bound, or traces must not leave the machine."""
     traces = start_traces(settings, part="worker")
     address = settings.telemetry.metrics_address
     runtime = sdk_runtime(address, json_lines=settings.log.json_lines)

@@ -18,7 +18,7 @@ YOUNG_OBJECTS = 20_000
 
 
 def run(name: str, serve: Coroutine[Any, Any, None]) -> None:
-    """Run to the end and leave the process. What a person has to mend is one line on stderr, status `EX_CONFIG`."""
+    """Run to the end and leave the process. What a person has to fix is one line on stderr, status `EX_CONFIG`."""
     gc.set_threshold(YOUNG_OBJECTS, 20, 20)
     status = 0
     try:

@@ -25,7 +25,7 @@ async def provide(made: Environments) -> list[str]:
     files = Folders([FunctionsFolder(SHIPPED, shipped=True)]).look().values()
     wanted = [file for file in files if file.outline.dependencies is not None]
     try:
-        made.paths()  # what all of them need besides: an image's folder is read-only later
+        made.paths()  # shared packages: an image's folder is read-only later
         # one after the other: each takes all the processors that there are
         return [problem for file in wanted if (problem := await _install(made, file))]
     finally:

@@ -160,7 +160,7 @@ def _make_worker(client: Client, deps: Deps, queue: str, outer: tuple[Intercepto
         workflows=list(WORKFLOWS) if queue == names.TASK_QUEUE else [],
         activities=activities(deps),
         interceptors=[*outer, BoundaryInterceptor()],
-        # 30 % less CPU a turn; the tests run these workflows in the sandbox, and a replay gate stands beside.
+        # 30 % less CPU a turn; the tests run these workflows in the sandbox, and saved histories are replayed.
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=CACHED_WORKFLOWS,
         max_concurrent_activities=ACTIVITIES_AT_ONCE,
@@ -247,7 +247,7 @@ async def serve() -> None:
 
 
 def _say_if_it_ends(task: asyncio.Task[None]) -> None:
-    """What runs beside the work is not missed at once when a bug ends it."""
+    """A bug that ends a background task would not be noticed at once."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("worker.ended_beside", exc_info=error)
 

@@ -41,7 +41,7 @@ def model_action(
     owner_allowed: bool,
     intent: str = "",
 ) -> ModelAction:
-    """What policy is told of a route. The settings are none where they lost the route a moment ago."""
+    """Policy's input about a route. `settings` is None if the route was removed a moment ago."""
     return ModelAction(
         route=route.name,
         locality=route.locality,

@@ -46,7 +46,7 @@ def _route(name: str, route: RouteSettings, secret: Callable[[str], str]) -> Rou
 
 
 def _check(name: str, route: RouteSettings) -> None:
-    """Raises `Misconfigured`, also for a place far away that nobody said is far away."""
+    """Raises `Misconfigured`, also for a remote host whose locality is not set."""
     where = f"llm.routes.{name}"
     if route.kind == "triton":
         if route.locality != "local":

@@ -100,7 +100,7 @@ class RoutePlaces:
 
 
 async def _until(look: Callable[[], int | None]) -> int:
-    """Other processes tell nobody when they let go, so it takes looking."""
+    """Other processes do not signal a release, so this polls."""
     while True:
         found = look()
         if found is not None:

@@ -236,7 +236,7 @@ class ModelRoutes:
 async def _opened(
     answer: StreamedAnswer, messages: Messages, **options: Any
 ) -> AsyncIterator[AsyncGenerator[Delta, None]]:
-    """The pieces of an answer; whoever leaves hangs up."""
+    """The deltas of an answer; leaving the block closes the connection."""
     deltas = answer.deltas(messages, **options)
     try:
         yield deltas
@@ -247,7 +247,7 @@ async def _opened(
 
 @contextmanager
 def _aloud(event: str, route: str) -> Iterator[None]:
-    """The database is unavailable: the log says so, and the answer goes on."""
+    """An unavailable database is logged; the answer continues."""
     try:
         yield
     except Unavailable as error:

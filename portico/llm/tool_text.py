@@ -51,7 +51,7 @@ class CallsInText:
         return held
 
     def calls(self) -> tuple[ModelCall, ...]:
-        """As they stand: one that is no JSON keeps its text as arguments, for the model to be told."""
+        """The calls; one that is not JSON keeps its text as arguments, so that the model gets an error."""
         return tuple(_call(block.strip()) for block in self._blocks)
 
 

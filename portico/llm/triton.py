@@ -1,6 +1,6 @@
 """Language models on Triton: loaded when they are first asked, and one streamed answer of one of them.
 
-What goes in and comes out is told in `triton_models/llm/1/model.py`. Nothing is retried here; `Unavailable` is
+Inputs and outputs are described in `triton_models/llm/1/model.py`. No retries here; `Unavailable` is
 Temporal's to repeat.
 """
 
@@ -65,7 +65,7 @@ class TritonModels:
         return client
 
     def distrust(self, model: str) -> None:
-        """It stopped answering: its process was killed, or its engine broke. The next answer loads it anew."""
+        """It stopped responding: its process was killed, or its engine failed. The next answer reloads it."""
         log.warning("llm.model_broken", model=model)
         self._broken[model] = time.time()
 
@@ -96,7 +96,7 @@ class TritonModels:
     def _loaded(self, model: str, task: asyncio.Task[None]) -> None:
         del self._loading[model]
         if not task.cancelled():
-            task.exception()  # whoever asked may have gone
+            task.exception()  # the requester may be gone
 
     async def _load(self, model: str) -> None:
         settings = self._settings()
@@ -114,7 +114,7 @@ class TritonModels:
 
 
 class TritonAnswer:
-    """One request to one route. `told` is what the model said at the end: counts and times."""
+    """One request to one route. `told` is the model's final report: counts and times."""
 
     def __init__(self, name: str, settings: RouteSettings, models: TritonModels) -> None:
         self._name = name
@@ -174,7 +174,7 @@ class TritonAnswer:
         self._stream = client.stream_infer(_once({"model_name": model, "inputs": [tensor]}))
 
     async def _next(self) -> str:
-        """The next piece of text, or none every two seconds; at the end `self.told` says how it was."""
+        """The next piece of text, or None every two seconds; `self.told` is set at the end."""
         part = f"model route {self._name}"
         try:
             async with asyncio.timeout(SILENCE_S):

@@ -38,7 +38,7 @@ class RunningTool:
     def __init__(self, report: Report, keep: KeepArtifact, *, attempt: int = 1) -> None:
         self.attempt = attempt
         self.cancelled = asyncio.Event()
-        """Set when nobody waits any more; a second later `execute` itself is cancelled."""
+        """Set when the caller has gone; a second later `execute` itself is cancelled."""
         self.began_at: float | None = asyncio.get_running_loop().time()
         """From here its time counts, on the loop's clock; nothing while it waits for a place."""
         self._report = report
@@ -82,7 +82,7 @@ class ToolSource(Protocol):
     def problems(self) -> Sequence[str]: ...
 
     async def watch(self, changed: Callable[[], None]) -> None:
-        """Run for ever; call `changed` whenever `specs` or `problems` would answer anew."""
+        """Run until cancelled; call `changed` whenever `specs` or `problems` have changed."""
         ...
 
     async def execute(self, spec: ToolSpec, call: ToolCall, run: RunningTool) -> JsonValue:
@@ -174,7 +174,7 @@ class Catalog:
 
 
 def nearest(name: str, names: Collection[str]) -> tuple[str, ...]:
-    """The names that somebody may have meant."""
+    """The nearest existing names."""
     wanted = name[:64].lower()
     close = difflib.get_close_matches(wanted, sorted(names), NEAREST, cutoff=0.5)
     return tuple(close) or tuple(sorted(one for one in names if one.startswith(wanted[:3])))[:NEAREST]

@@ -1,4 +1,4 @@
-"""Words that somebody typed become parameters, with the types that the tool's JSON schema names. Pure."""
+"""Converts typed words to parameters, with the types of the tool's JSON schema. Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def usage(name: str, schema: Mapping[str, Any]) -> str:
 
 
 def _taker(schema: Mapping[str, Any], properties: Mapping[str, Any], taken: Mapping[str, Any]) -> str:
-    """The parameter for words without a name; "…" where nobody can say which."""
+    """The parameter for words without a name; "…" if it is ambiguous."""
     required = [name for name in schema.get("required", ()) if name not in taken]
     free = required if len(required) == 1 else [name for name in properties if name not in taken]
     return str(free[0]) if len(free) == 1 else "…"

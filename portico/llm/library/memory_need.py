@@ -14,7 +14,7 @@ PROCESS_BYTES = 160 * MIB
 LOGITS_BYTES = 64 * MIB
 """Of one run over a piece of a prompt, as the decoder bounds it."""
 WEIGHTS_FACTOR = 1.15
-"""ONNX Runtime packs weights anew for its kernels; what it copied from is let go after that."""
+"""ONNX Runtime repacks weights for its kernels and then frees the originals."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _number(path: Path) -> int | None:
 
 
 def _reclaimable(path: Path) -> int:
-    """Pages of files that nobody used lately: the kernel gives them back when asked."""
+    """Page cache that is not in use: the kernel frees it on demand."""
     try:
         lines = dict(line.split() for line in path.read_text().splitlines())
     except (OSError, ValueError):

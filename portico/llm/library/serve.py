@@ -1,4 +1,4 @@
-"""Loads a language model into Triton: its memory first, then its code and configuration beside its weights.
+"""Loads a language model into Triton: checks memory, then writes code and configuration next to its weights.
 
 Triton's process checks every file against the manifest before it serves the model.
 """
@@ -63,7 +63,7 @@ def _config(model: LanguageModel, own: LanguageModelSettings) -> str:
     parameters = "".join(
         f'parameters {{ key: "{key}" value: {{ string_value: "{value}" }} }}\n' for key, value in told.items()
     )
-    # Triton takes a model anew when a file of it has changed: the manifest's hash makes this one such a file.
+    # Triton reloads a model when one of its files has changed: the manifest's hash is written into this one.
     manifest = hashlib.sha256((model.folder / "manifest.json").read_bytes()).hexdigest()
     template = (CODE / "llm" / "config.pbtxt").read_text()
     return f'name: "{model.name}"\n{template}{parameters}# {manifest}\n'

@@ -66,7 +66,7 @@ async def _states(home: Home, settings: Settings) -> dict[str, str] | None:
     admin = TritonAdmin(address, key.get_secret_value())
     try:
         return await admin.states()
-    except (Unavailable, Misconfigured):  # away, or an external one that lets nobody look
+    except (Unavailable, Misconfigured):  # unavailable, or an external one without model control
         return None
     finally:
         await admin.close()

@@ -49,7 +49,7 @@ class Reading:
 
 
 class Source(Protocol):
-    """One model at one place. `told` is how it is named to people, without a key."""
+    """One model at one place. `told` is its name for people, without credentials."""
 
     told: str
 
@@ -62,7 +62,7 @@ def is_hub_name(text: str) -> bool:
 
 
 def usual_name(text: str) -> str:
-    """What a model is called here if nobody says: the last part of its place."""
+    """The default name of a model: the last part of its location."""
     last = PurePosixPath(text.partition("@")[0].rstrip("/")).name if "://" not in text else ""
     last = last or PurePosixPath(urlsplit(text).path.rstrip("/")).name or urlsplit(text).netloc
     return re.sub(r"[^a-z0-9._-]+", "-", last.lower()).strip("-._")[:64]
@@ -79,7 +79,7 @@ def checked_path(name: object) -> str:
 
 
 class FolderSource:
-    """A folder of this machine. Its files are copied, so that nobody changes them later."""
+    """A folder of this machine. Its files are copied, so that they cannot change later."""
 
     def __init__(self, path: Path) -> None:
         inner = path / "1" / "weights"  # one of our own, perhaps from another home
@@ -144,7 +144,7 @@ async def reading(
 
 
 def files_of(raw: bytes, where: str) -> list[SourceFile]:
-    """What a manifest names. Raises `BadInput` for one that is damaged or names what lies outside."""
+    """The files that a manifest names. Raises `BadInput` for a damaged one or paths outside of the folder."""
     try:
         told: dict[str, Any] = json.loads(raw)["files"]
         pairs = [(checked_path(name), int(file["size"]), str(file["sha256"])) for name, file in told.items()]

@@ -77,7 +77,7 @@ class WebClient:
             for _ in range(REDIRECTS):
                 sent = dict(headers)
                 if self._token and _origin(url) == self._origin:
-                    sent["authorization"] = f"Bearer {self._token}"  # to nobody else
+                    sent["authorization"] = f"Bearer {self._token}"  # to no other host
                 try:
                     response = await stack.enter_async_context(self._client.stream("GET", url, headers=sent))
                 except Forbidden:

@@ -25,7 +25,7 @@ class Descriptions:
         self._reader = _reader()
 
     def find(self, file: ToolFile) -> frames.Message | None:
-        """What was declared, if the file and everything beside it are what they were."""
+        """The cached declarations, if the file and all that it imports are unchanged."""
         if self._known is None:
             self._known = self._load()
         known = self._known.get(self._key(file))
@@ -40,7 +40,7 @@ class Descriptions:
         for file, answer in described:
             if not any(
                 spec.get("unavailable") for spec in answer.get("specs", ())
-            ):  # it may be mended meanwhile
+            ):  # it may be fixed meanwhile
                 known[self._key(file)] = {**answer, "path": str(file.path)}
         self._known = known
         if self._path is not None and described:

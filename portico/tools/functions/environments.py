@@ -1,6 +1,6 @@
 """Environments of functions that ask for packages: made in the background by uv, once for each list of packages.
 
-One lies below the cache directory, named by a digest of its list, its lock and the Python it is for, and is shared by
+Each is below the cache directory, named by a digest of its list, its lock and the Python it is for, and is shared by
 all that ask for the same. A lock beside the file (`NAME.lock`) is installed by its hashes, and nothing else is.
 """
 
@@ -77,7 +77,7 @@ class Environments:
         return build.unavailable if build else BUILDING
 
     def paths(self) -> tuple[str, ...]:
-        """What an environment's interpreter finds besides its own packages: links to the few that all need."""
+        """Links to the few packages that every environment needs besides its own."""
         kernel = self._root / f"kernel-{_tag()}"
         kernel.mkdir(mode=0o755, parents=True, exist_ok=True)
         for name in KERNEL:

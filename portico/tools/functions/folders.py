@@ -23,7 +23,7 @@ class FunctionsFolder:
 
 @dataclass(frozen=True)
 class ToolFile:
-    """One file as it lies there. `problem` says why it cannot give tools."""
+    """One file as found. `problem` says why it declares no tools."""
 
     path: Path
     shipped: bool
@@ -40,7 +40,7 @@ class ToolFile:
         return requirements_digest(self.outline.dependencies, self.lock)
 
     def content_hash(self, beside: Mapping[str, str]) -> str:
-        """Over the file, what it imports beside itself (path to digest) and its packages."""
+        """Over the file, the modules next to it that it imports (path to digest) and its packages."""
         folder = self.path.parent
         files = sorted((os.path.relpath(path, folder), digest) for path, digest in beside.items())
         exact = json.dumps([self.digest, files, self.environment_digest], separators=(",", ":"))

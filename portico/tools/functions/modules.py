@@ -20,7 +20,7 @@ class Changed(Exception):
 
 
 class FunctionFile:
-    """One loaded file: its tools, and the files beside it that it imported."""
+    """One loaded file: its tools, and the files next to it that it imported."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Warm processes of functions: one is kept idle for each room, and ended when nobody needs it for a minute."""
+"""Warm processes of functions: one is kept idle for each room, and ended after a minute without calls."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Pool:
                     await self._end(process)
 
     async def retire(self, key: str) -> None:
-        """End what is idle in a room that nobody will ask for again."""
+        """End the idle process of a room that is not used any more."""
         self._retired.add(key)
         for _, process in self._idle.pop(key, []):
             await self._end(process)

@@ -97,7 +97,7 @@ class FunctionProcess:
             raise ToolFailed(f"its process cannot be started ({error.strerror})") from None
         finally:
             theirs.close()
-        # A task of its own: broken off in between, it would leave the process to nobody.
+        # A task of its own: cancelled in between, it would leave the process without an owner.
         opening = asyncio.create_task(asyncio.open_unix_connection(sock=ours))
         try:
             await asyncio.wait({opening})

@@ -37,7 +37,7 @@ async def kill_tree(process: subprocess.Popen[bytes]) -> None:
     for pid in processes_below(process.pid) - {process.pid}:
         _signal(pid, signal.SIGKILL)
     end = asyncio.get_running_loop().time() + END_S
-    while process.poll() is None and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - the kernel tells nobody
+    while process.poll() is None and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - the kernel sends no event
         await asyncio.sleep(0.005)
 
 

@@ -40,7 +40,7 @@ log = logger("tools")
 
 
 class ToolChanged(ToolError):
-    """What was decided about is not what lies there now."""
+    """The decided version is not the current one."""
 
     code = "tool_changed"
 

@@ -211,7 +211,7 @@ async def _tools(client: Client) -> list[types.Tool]:
 
 @asynccontextmanager
 async def _listening(client: Client, changed: asyncio.Event) -> AsyncIterator[None]:
-    """Where the server tells of changes by a stream of their own, listen to it; asking goes on beside."""
+    """Listen to the server's stream of change notifications, if it has one; polling continues."""
     task = asyncio.create_task(_listen(client, changed)) if _tells(client) else None
     try:
         yield
