@@ -46,7 +46,7 @@ log = logger("callback")
 
 @dataclass(frozen=True)
 class _CallbackResponse:
-    """The answer of the other side, without its body, which nobody needs."""
+    """The response to a callback, without its body."""
 
     status: int
     retry_after_s: float | None = None

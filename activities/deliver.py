@@ -1,6 +1,6 @@
 """Effectively-once delivery: one outbox row for each call of the platform, written before and after it.
 
-Never a silent loss, never an unmarked duplicate: a call whose end nobody knows is repeated under the platform's
+Never a silent loss, never an unmarked duplicate: a call with an unknown end is repeated under the platform's
 own idempotency key where it has one, else with a mark that people see, or held as a dead letter.
 """
 

@@ -1,4 +1,4 @@
-"""What a model is told, and how its tool calls are read. Pure."""
+"""Builds a model's prompt and parses its tool calls. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from portico.tool import ToolSpec
 from portico.tools.checks import faults
 
 DIALOGUE_CHARACTERS = 12_000
-"""What small local models hold beside the answer; older lines are left out."""
+"""What small local models can hold besides the answer; older lines are left out."""
 ARGUMENTS_LENGTH = 16_000
 SHOWN_ARGUMENTS = 300
 MOST_CALLS = 32

@@ -1,6 +1,6 @@
 """Runs a tool: holds it against what was decided, gives it time, and turns whatever becomes of it into a result.
 
-A failing tool is a result, not an error of the activity: nobody is helped by calling it again. Only a lost process of
+A failing tool is a result, not an error of the activity: a retry would not help. Only a lost process of
 a function that may be repeated is an error, which Temporal repeats.
 """
 
@@ -37,13 +37,13 @@ from portico.tools.functions.process import ProcessLost
 
 DEFAULT_TIMEOUT_S = 30.0
 GRACE_S = 1.0
-"""How long a tool that was told to stop has to do so before its process is killed."""
+"""Grace period of a stopped tool before its process is killed."""
 QUEUE_S = 20.0
-"""How long a call waits for a place; a part of what the workflow gives it beside its own time."""
+"""How long a call waits for a place; part of the time that the workflow adds to the tool's own."""
 MOST_WAITING = 128
 """Calls of one tool; each keeps one of the worker's places for activities."""
 INLINE_OUTPUT = 128 * 1024
-"""A larger output lies in a blob; payloads of this size still pass without external storage."""
+"""A larger output is stored in a blob; payloads of this size still pass without external storage."""
 LONGEST_OUTPUT = 16 << 20
 PREVIEW = 3000
 MESSAGE_LIMIT = 300
@@ -253,7 +253,7 @@ class _Run:
     def _given_up(
         self, spec: ToolSpec, ended: bool, status: ExecutionStatus, code: str, message: str
     ) -> ExecutionResult:
-        """A tool that changes things and was killed may have changed them: nobody can say how it ended."""
+        """A tool that changes things and was killed may have changed them: its outcome is unknown."""
         if spec.effects == "write" and not ended:
             status = ExecutionStatus.UNKNOWN
         return self.ended(status, code, message)
@@ -279,7 +279,7 @@ class _Run:
         return result.model_copy(update={"artifacts": tool.artifacts})
 
     def _lost(self, spec: ToolSpec, error: ProcessLost) -> ExecutionResult:
-        """Its process is gone. What may be repeated is; for the rest nobody can say what it did."""
+        """Its process is gone. What may be repeated is; for the rest the outcome is unknown."""
         log.warning("tool.process_lost", tool=spec.name, status=error.status)
         if error.by_itself:
             message = f"the function ended its own process ({error.status})"
@@ -308,7 +308,7 @@ def _refusal(call: ToolCall, spec: ToolSpec | None) -> tuple[str, str] | None:
 
 
 def _look_at(work: asyncio.Task[Any]) -> None:
-    """How a run ended that was given up matters to nobody: without this, asyncio says that nobody looked."""
+    """Retrieve the exception of an abandoned run, which asyncio would otherwise report as never retrieved."""
     if not work.cancelled():
         work.exception()
 
@@ -345,6 +345,6 @@ def _preview(output: JsonValue, written: bytes) -> JsonValue:
 
 
 def _is_cancel_requested() -> bool:
-    """True where somebody stopped the run, false where the worker goes away or the attempt is over."""
+    """True if a person stopped the run, false if the worker shuts down or the attempt is over."""
     details = activity.cancellation_details()
     return details is None or details.cancel_requested

@@ -52,7 +52,7 @@ def make_app(
     version: str,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
-    """The whole edge; without `app_deps` the webhooks alone, which describe themselves to nobody."""
+    """The whole edge; without `app_deps` the webhooks alone, without an OpenAPI document."""
     app = FastAPI(
         title="Portico",
         version=version,

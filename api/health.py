@@ -69,7 +69,7 @@ async def may_read_metrics(request: Request, deps: App) -> None:
 
 @webhook_metrics_router.get("/metrics", response_class=Response)
 async def webhook_metrics(request: Request, deps: Webhooks) -> Response:
-    """Of an edge that has webhooks and nothing else, and knows nobody: for the token alone."""
+    """Metrics of an edge with webhooks only, which knows no people: by the token alone."""
     if not shows_metrics_token(request, deps.settings):
         raise Refused("no valid token")
     return Response(deps.metrics.exposition(), media_type="text/plain; version=0.0.4")

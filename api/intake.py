@@ -105,9 +105,9 @@ class Intake:
         return Stored(conversation_id=workflow_id, turn_id=turn_id)
 
     async def store_once(self, event: InboundEvent) -> Stored:
-        """As `store`; who sends the same event at the same time is told the same turn.
+        """As `store`; concurrent requests with the same event get the same turn.
 
-        The inbox knows an event only when its conversation has looked at it.
+        The inbox knows an event only after its conversation has handled it.
         """
         key = (event.channel, event.account, event.chat, *event.dedup_keys)
         storing = self._storing.get(key)

@@ -1,6 +1,6 @@
 """Rate limits of the edge: failed verifications by source address, verified events by account and chat.
 
-Whoever is over a limit is told to come again (429), before anything is acked, so that nothing acked is dropped.
+A client over a limit gets 429 with `Retry-After` before anything is acknowledged, so that nothing is dropped later.
 """
 
 from __future__ import annotations

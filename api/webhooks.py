@@ -90,7 +90,7 @@ async def _handle(channel: Channel, raw: RawRequest, account: Account, deps: Web
 
 
 def _acknowledge(channel: Channel, events: tuple[InboundEvent, ...], account: Account) -> None:
-    """Tell the platform beside the ack that a pressed button has arrived; best effort, it raises nothing."""
+    """Acknowledge a pressed button to the platform, besides the webhook's own ack; best effort, raises nothing."""
     if not isinstance(channel, Shows):
         return
     for event in events:

@@ -63,7 +63,7 @@ class Received:
 
 
 class AccountSettings(Table):
-    """What every account can be told, whatever its channel."""
+    """Settings that accounts of every channel have."""
 
     admit: Literal["paired", "anyone"] = Field(
         "paired", description="who may talk: people who paired, or anyone"
@@ -187,7 +187,7 @@ class Shows(Protocol):
 
 @runtime_checkable
 class Connects(Protocol):
-    """Channels that have to be told where to send, and that know who they are."""
+    """Channels whose platform is given the webhook's address, and that know their own name."""
 
     def uses_webhook(self, account: Account, public_url: str) -> bool: ...
 

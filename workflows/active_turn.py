@@ -29,7 +29,7 @@ class Running:
             self.writing.cancel()
 
     def patience(self, *, says: str = "waiting") -> Patience:
-        """How this turn waits. The chat page shows by itself that it does; a platform's person is told."""
+        """How this turn waits. Live channels show that themselves; on others the person gets a notice."""
 
         async def tell() -> None:
             if self._desk.conversation.channel in LIVE:
@@ -48,7 +48,7 @@ class Running:
     async def reply(
         self, text: str, *, written_by: str = "", quoting: bool = False, files: tuple[Part, ...] = ()
     ) -> None:
-        """Say it and remember both sides, unless somebody has stopped this turn. A group's answer always quotes."""
+        """Say it and remember both sides, unless this turn was stopped. A group's answer always quotes."""
         if self.stopped:
             return
         message = self.turn.message

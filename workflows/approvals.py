@@ -32,7 +32,7 @@ _RUN = re.compile(r"tool-[A-Za-z0-9-]{1,80}")
 
 
 class Approvals:
-    """Codes stand for runs; each is answered once, and a late answer is told what became of it."""
+    """Approval codes of runs; each is answered once, and a late answer gets the outcome."""
 
     def __init__(self, desk: Desk, opened: Open) -> None:
         self._desk = desk
@@ -73,7 +73,7 @@ class Approvals:
         decided_by = await self._may(turn_id, message, actor, word, found)
         if decided_by is None:
             return replies.text("approval_not_yours", language)
-        if found.code not in self._open.approvals:  # somebody else was quicker
+        if found.code not in self._open.approvals:  # answered by another person meanwhile
             return await self.answer(turn_id, message, actor, word)
         self._open.settle(found, "approved" if word.approved else "denied", now=now)
         return await self._tell(found.invocation_id, actor, word, decided_by, found.tool_name, language)
@@ -147,7 +147,7 @@ class Approvals:
             turn_id=tool.turn_id,
             actor=tool.actor,
             group=tool.group,
-            # A run asks once; whoever waits at the edge for the first word of a turn looks for this name, too.
+            # A run asks once; requests that wait for the first reply of a turn look for this name, too.
             slot=f"ask-{approval.invocation_id.rpartition('-')[2]}",
         )
 

@@ -1,4 +1,4 @@
-"""The arrival lane: every event is normalized and authorized in order, beside a running turn.
+"""The arrival lane: every event is normalized and authorized in order, concurrently with a running turn.
 
 A control message acts at once; what may pass joins the queue of turns; everything else ends here, on purpose.
 """

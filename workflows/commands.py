@@ -42,7 +42,7 @@ class ApprovalWord:
 
 
 def approval_word(message: Message) -> ApprovalWord | None:
-    """A person's own command or button; words that somebody quotes or forwards in a text are none."""
+    """A person's own command or button; quoted or forwarded text is not a command."""
     if message.kind not in (MessageKind.COMMAND, MessageKind.BUTTON):
         return None
     found = _APPROVAL.fullmatch(message.text.strip())

@@ -1,6 +1,6 @@
 """One conversation: a long-lived workflow that events are signalled to and that never ends.
 
-Four lanes run beside each other: arrivals (normalize and authorize, in order; a control message acts at once),
+Four lanes run concurrently: arrivals (normalize and authorize, in order; a control message acts at once),
 turns (one at a time), outcomes of tools, and what tools wait for. It continues as new when Temporal suggests it,
 when it rests, or when workers of another version take over: a run stays with the version that it began on.
 """

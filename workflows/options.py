@@ -80,10 +80,10 @@ CALLBACK_ATTEMPTS = RetryPolicy(
 """A receiver may be away for hours; it is asked often at first and once an hour later."""
 
 CALLBACK_WHOLE = timedelta(hours=24)
-"""After a day nobody waits for it any more; the result can still be read."""
+"""After a day the callback is given up; the result can still be read."""
 
 NOTICE_AFTER = timedelta(seconds=20)
-"""After this long without a part the person is told that the work waits."""
+"""After this long without a part the person gets a notice."""
 
 RENEWAL_TICK = timedelta(hours=24)
 """How often a conversation looks whether it should continue as new although Temporal has not suggested it."""

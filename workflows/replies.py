@@ -25,7 +25,7 @@ def text(name: str, language: str, **facts: str) -> str:
 
 
 def shown(word: str) -> str:
-    """What somebody typed, short and as code, so that it is not read as CommonMark."""
+    """Typed text, shortened and as code, so that it is not rendered as CommonMark."""
     return "`" + word[:32].replace("`", "'") + "`"
 
 
@@ -143,6 +143,6 @@ def approval_text(waiting: ToolWaiting, code: str, *, now: float, language: str)
 
 
 def shown_fault(fault: str) -> str:
-    """A line of somebody else's, on one line and without what CommonMark would read as more than words."""
+    """Foreign text on one line, with CommonMark escaped."""
     line = " ".join(fault.split())[:300]
     return re.sub(r"([\\`*_\[\]<>])", r"\\\1", line)

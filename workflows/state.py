@@ -112,7 +112,7 @@ class ConversationState(ConversationStart):
     turns: int = 0
     plans: tuple[OpenPlan, ...] = ()
     asks: tuple[ToolWaiting, ...] = ()
-    """Runs that wait for a person whom nobody has asked yet."""
+    """Runs that wait for an approval that was not requested yet."""
     approvals: tuple[OpenApproval, ...] = ()
     settled: tuple[SettledApproval, ...] = ()
     route: str = ""
@@ -146,7 +146,7 @@ class Open:
         )
 
     def settle(self, approval: OpenApproval, how: str, *, now: float) -> None:
-        """The approval is over; whoever answers it later is told how. A model's time does not count meanwhile."""
+        """Close the approval; later answers get its outcome. The model's time limit is extended by the wait."""
         self.approvals.pop(approval.code, None)
         self._give_back_time(approval, now)
         self.settled.append(

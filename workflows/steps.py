@@ -78,7 +78,7 @@ class GivenUp(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """How a turn waits: whom to tell when it takes long, and how to learn that nobody waits any more."""
+    """How a turn waits: a notice when it takes long, and a check whether it was stopped."""
 
     tell: Callable[[], Awaitable[None]]
     given_up: Callable[[], bool]
@@ -275,7 +275,7 @@ class Steps:
         )
 
     async def deliver(self, inputs: DeliverInput) -> Delivered:
-        """Until the platform has it, has refused it, or nobody can say. A used-up rate is waited for by a timer."""
+        """Returns when it is sent, refused or unknown. Waits for an exhausted rate by a timer."""
         while True:
             delivered = await workflow.execute_activity_method(
                 DeliverSteps.deliver,

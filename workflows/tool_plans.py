@@ -22,7 +22,7 @@ from workflows.state import ConversationState, QueuedTurn, ToolPlan
 
 RESULT_LENGTH = 10_000
 PLAN_LENGTH = 24_000
-"""Of what all tools of a plan returned, in characters: what many models hold beside the dialogue."""
+"""Of what all tools of a plan returned, in characters: what many models can hold besides the dialogue."""
 OLD_RESULT_LENGTH = 300
 PARAMETER_LENGTH = 400
 TEXT_LENGTH = 1_000

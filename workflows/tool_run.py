@@ -292,7 +292,7 @@ def _ended_badly(given: ToolRunInput, error: BaseException, *, repeatable: bool)
         isinstance(cause, ApplicationError) and cause.type in (INTERRUPTED, WORKER_GONE)
     )
     if lost:
-        # What may be repeated was, in vain; of anything else nobody knows what it did.
+        # Repeatable calls were retried in vain; the outcome of any other call is unknown.
         status = ExecutionStatus.INTERRUPTED if repeatable else ExecutionStatus.UNKNOWN
         return _result(given, status, INTERRUPTED, "it did not report its end")
     message = cause.message if isinstance(cause, ApplicationError) else "it failed"

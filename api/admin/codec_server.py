@@ -1,4 +1,4 @@
-"""The codec server of the history UI: decrypts payloads for the owner's session, and for nobody else.
+"""The codec server of the history UI: decrypts payloads for the owner's session only.
 
 Protocol: Temporal's remote codec, `POST /codec/{decode,encode}` with `{"payloads": […]}` in protobuf's JSON.
 Same-origin, because the UI is served by this edge; a foreign origin is refused with the session check.

@@ -17,7 +17,7 @@ router = APIRouter(tags=["dead letters"])
 
 
 class DeadLetterInfo(BaseModel):
-    """What is told of a dead letter; its event stays in the store."""
+    """A dead letter without its event, which stays in the store."""
 
     id: str
     conversation: str
@@ -63,7 +63,7 @@ async def drop(letter_id: str, deps: App, person: Person) -> DeadLetterInfo:
 
 
 async def _close(deps: AppDeps, letter: DeadLetter, how: str) -> None:
-    """The conversation of the last open letter needs nobody's attention any more."""
+    """Clear the conversation's attention flag after its last open letter."""
     await deps.dead_letters.close(letter.id, how)
     if not await deps.dead_letters.any_open(letter.conversation_id):
         await deps.intake.settle(letter.conversation_id)

@@ -81,7 +81,7 @@ async def list_models(deps: App, person: Person) -> Models:
 @router.get("/v1/models/triton")
 async def list_served(deps: App, person: Person) -> list[Served]:
     """Triton's models and how each of them is."""
-    # Triton's client and numpy take 15 MiB, which an edge that nobody asks for this can spare.
+    # Triton's client and numpy take 15 MiB, which an edge without such requests saves.
     module = await asyncio.to_thread(importlib.import_module, "portico.llm.library.shelf")
     shelved = await module.shelf(deps.home, deps.settings)
     return [Served.model_validate(model, from_attributes=True) for model in shelved]

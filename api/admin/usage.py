@@ -23,7 +23,7 @@ CONVERSATION_ID = re.compile(r"conversation-[a-z2-7]{26}")
 
 
 class Usage(BaseModel):
-    """`cost_today` is what policy is told: of the day so far, of all people."""
+    """`cost_today` is what policy gets: today's cost so far, of all people."""
 
     currency: str
     cost_today: float

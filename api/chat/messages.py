@@ -140,7 +140,7 @@ async def _reply_of(
 
 
 async def first_reply(deps: AppDeps, turn: str) -> OutboxRow | None:
-    """What a turn said first: inline, by a tool, in apology, or when it asked for somebody's yes."""
+    """The first reply of a turn: inline, by a tool, an apology, or a request for an approval."""
     slots = ("tool", "failed", *(f"ask-{number}" for number in range(ASKED_AT_ONCE)))
     for delivery_id in (turn, *(f"{turn}.{slot}" for slot in slots)):
         for row in await deps.outbox.of_turn(delivery_id):

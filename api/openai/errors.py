@@ -69,7 +69,7 @@ log = logger("edge")
 
 
 class OpenAiRoute(AttachmentsRoute):
-    """A route whose refusals speak OpenAI's language. What is a bug stays one, and is told as everywhere."""
+    """A route whose errors have OpenAI's shape. Bugs are reported as everywhere."""
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()

@@ -30,7 +30,7 @@ async def retrieve_model(model: str, deps: App, person: Person) -> dict[str, Any
 
 
 async def _all(deps: AppDeps) -> list[dict[str, Any]]:
-    """`created` is required by OpenAI's clients; nobody knows it of a local model."""
+    """`created` is required by OpenAI's clients; local models have no such time."""
     health = await deps.route_health.all()
     models: list[dict[str, Any]] = [_model(AUTO, purpose="chat")]
     for route in deps.routes.candidates():

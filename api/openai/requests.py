@@ -124,7 +124,7 @@ def wanted_of(body: ChatRequest) -> RequestedAnswer:
 
 
 def _check_writable(*content: Any) -> None:
-    """JSON can name half of a character, and numbers of any length, which nobody can send on."""
+    """JSON may hold lone surrogates and numbers of any length, which cannot be forwarded."""
     try:
         orjson.dumps(content)
     except orjson.JSONEncodeError:

@@ -59,7 +59,7 @@ def event_id(event: ToolEvent) -> str:
 async def _stream(
     first: ToolEvent, happening: AsyncIterator[ToolEvent], place: AbstractContextManager[None], *, known: str
 ) -> AsyncGenerator[bytes, None]:
-    """The wire's bytes; whoever hangs up closes it, and with it everything that it holds."""
+    """Encoded events; a disconnect closes the generator and all that it holds."""
     with place:
         yield b"retry: %d\n\n" % RECONNECT_MS
         if event_id(first) != known:
@@ -72,7 +72,7 @@ async def _stream(
 
 
 async def _with_heartbeats(happening: AsyncIterator[ToolEvent]) -> AsyncGenerator[bytes, None]:
-    """A line now and then, so that nobody between closes a silent connection."""
+    """Keep-alive comments, so that no proxy closes an idle connection."""
     pending = asyncio.ensure_future(anext(happening, None))
     try:
         while True:

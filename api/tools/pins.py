@@ -25,7 +25,7 @@ class Told(BaseModel):
 
 
 class PinInfo(BaseModel):
-    """`approved` is null for a tool that nobody approved yet, `pending` for one that has not changed since."""
+    """`approved` is null for a tool without approval, `pending` for one that has not changed since."""
 
     name: str
     server: str

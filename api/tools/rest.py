@@ -21,7 +21,7 @@ ENDED: dict[int | str, dict[str, Any]] = {
     200: {"model": ExecutionResult, "description": "It ended within `wait_s`"}
 }
 HIDDEN = {"output_blob"}
-"""Where a large output lies is nobody's business: it is read back."""
+"""Large outputs are read back; where they are stored is internal."""
 
 Wait = Annotated[float, Query(ge=0, le=60)]
 

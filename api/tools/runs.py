@@ -44,7 +44,7 @@ from portico.tools.checks import faults
 
 LARGEST_PARAMETERS = 512 * 1024
 LOOK_EVERY_S, LOOK_SELDOM_S = 1.0, 8.0
-"""How often a waiting request polls, at first and later; what is told live comes at once."""
+"""How often a waiting request polls, at first and later; live updates arrive at once."""
 BRIEF_S = 0.05
 
 
@@ -60,7 +60,7 @@ class ToolEvent:
 
 
 async def spec_of(deps: AppDeps, name: str) -> ToolSpec:
-    """Raises `NoSuchTool` with the nearest names, `Unavailable` before a worker has told what there is."""
+    """Raises `NoSuchTool` with the nearest names, `Unavailable` before a worker has published the catalog."""
     known = await deps.tools.read()
     found = next((spec for spec in known.specs if spec.name == name), None)
     if found is None:
@@ -207,7 +207,7 @@ async def _same_call(handle: WorkflowHandle[Any, Any], digest: str) -> None:
 async def run_of(
     deps: AppDeps, person: Principal, invocation_id: str, *, anybodys: bool = False
 ) -> WorkflowHandle[Any, ExecutionResult]:
-    """A run that this person may see; another's is as good as none. `anybodys`: whoever asks is checked elsewhere."""
+    """A run that this person may see; others' runs are not found. `anybodys`: the caller checks access itself."""
     if not invocation_id.startswith("tool-") or len(invocation_id) > 255:
         raise NotFound("the invocation")
     handle = deps.temporal.get_workflow_handle(invocation_id, result_type=ExecutionResult)
@@ -298,7 +298,7 @@ def _event(state: ToolProgress) -> ToolEvent:
 
 
 async def _whole(deps: AppDeps, found: ExecutionResult) -> ExecutionResult:
-    """With the output that lies in a blob."""
+    """The result with its output read back from the blob."""
     if found.output_blob is None:
         return found
     content = await deps.blobs.get(found.output_blob)
@@ -318,7 +318,7 @@ def _translated(error: Exception) -> NotFound | Unavailable:
 
 
 def _invocation_id(deps: AppDeps, person: Principal, key: str | None) -> str:
-    """The same key of the same person is the same run; its id tells whose it is to nobody without the id key."""
+    """The same key of the same person is the same run; its id reveals its owner only with the id key."""
     if key is not None and not 0 < len(key) <= 255:
         raise BadInput("an idempotency key has 1 to 255 characters")
     secret = deps.keyring.current("id").secret

@@ -1,4 +1,4 @@
-"""What an account of the hook channel can be told: `[channels.hook.NAME]`."""
+"""Settings of a hook account: `[channels.hook.NAME]`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telegram without a webhook: long polling, for machines that nobody can call.
+"""Telegram without a webhook: long polling, for machines without a public address.
 
 The offset moves only after `sink` has returned, and Telegram forgets an update only when it is asked for
 later ones: so a crash repeats updates and loses none, and no cursor has to be kept here.

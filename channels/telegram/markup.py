@@ -228,7 +228,7 @@ class _Walk:
             self._text(_columns(rows), Tag("pre"))
 
     def _text(self, text: str, *code: Tag) -> None:
-        """Add text. Code holds no other tags and lies in none but a quote, as the Bot API demands."""
+        """Add text. Code contains no other tags and is in no other tag but a quote, as the Bot API demands."""
         quote = (Tag("blockquote"),) if self._quotes else ()
         inner = code if code and code[0].name != "a" else (*self._unique(), *code)
         if text:

@@ -177,7 +177,7 @@ def _kind(text: str, has_media: bool, *, private: bool) -> tuple[MessageKind, st
 
 
 def _command(text: str, bot_username: str) -> tuple[str, bool | None]:
-    """The text with `/Name@bot` as `/name`, and whether that names us (None: it names nobody)."""
+    """The text with `/Name@bot` as `/name`, and whether that names us (None: it has no mention)."""
     found = COMMAND.match(text)
     if found is None:
         return text, None

@@ -1,4 +1,4 @@
-"""What an account of Telegram can be told: `[channels.telegram.NAME]`."""
+"""Settings of a Telegram account: `[channels.telegram.NAME]`."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _exact(value: Any) -> Any:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """JSON as a `Value` can hold it: numbers that a double would change are text, and so is what lies too deep."""
+    """JSON as a `Value` can hold it: numbers that a double would change are text, as is what is nested too deep."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if depth > DEEPEST:

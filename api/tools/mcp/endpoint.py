@@ -54,7 +54,7 @@ class McpEndpoint:
             await asyncio.gather(self._serving, return_exceptions=True)
 
     async def _admit(self, request: Request) -> bytes:
-        """The body of somebody with a key. Raises `Refused`, `Forbidden`, `TooLarge`, `TooSlow`."""
+        """The body of an authenticated request. Raises `Refused`, `Forbidden`, `TooLarge`, `TooSlow`."""
         self._check_origin(request)
         request.scope[PERSON] = await self._person(request)
         if request.method != "POST":

@@ -35,7 +35,7 @@ from portico.storage.access import Principal
 from portico.tool import ToolSpec
 
 QUICK_S = 0.8
-"""Most tools end sooner than this: then nobody has to be told how far they are."""
+"""Most tools end sooner than this and need no progress notification."""
 SHOWN_IMAGE_BYTES = 1024 * 1024
 IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 INVOCATION, STATUS = "portico/invocation", "portico/status"
@@ -163,7 +163,7 @@ class McpTools:
         return types.CallToolResult(content=content, structured_content=structured, _meta=meta)
 
     async def _file(self, request: Request, invocation_id: str, artifact: Artifact) -> Any:
-        """A small picture as such, for models that see; anything else as a link, for whoever has the key."""
+        """A small picture as such, for models that see; anything else as a link, which needs the key."""
         if artifact.media_type in IMAGES and artifact.size_bytes <= SHOWN_IMAGE_BYTES:
             kept = await self._deps.artifacts.find(invocation_id, artifact.name)
             data = base64.b64encode(await self._deps.artifacts.content(kept)).decode()
@@ -204,7 +204,7 @@ def _tool(spec: ToolSpec) -> types.Tool:
 
 
 async def _report(ctx: Any, event: ToolEvent, steps: int) -> None:
-    """Progress has to grow; where nobody knows how far it is, each step counts for one."""
+    """Progress has to increase; without a fraction each notification counts as one."""
     words = "waiting for a person's yes" if event.kind == "waiting" else event.text
     total = 1.0 if event.fraction is not None else None
     await ctx.session.report_progress(event.fraction if total else float(steps), total, words or None)
