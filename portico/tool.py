@@ -94,7 +94,7 @@ class ToolSpec:
     file: str = ""
     source: str = "function"
     content_hash: str = ""
-    """SHA-256 (hex) of everything that decides what it does: its file, what that imports beside it, its packages."""
+    """SHA-256 (hex) of all that decides what it does: its file, modules next to it that it imports, its packages."""
     unavailable: str = ""
     """Why it cannot run now, in one line; empty where it can."""
     function: Callable[..., Any] | None = field(default=None, repr=False, compare=False)

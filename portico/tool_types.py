@@ -197,12 +197,12 @@ class ToolContext:
     keep: Callable[[str, bytes, str], None] = field(default=_no_artifact, repr=False)
 
     def progress(self, text: str, fraction: float | None = None) -> None:
-        """Tell how far the work is; `fraction` lies between 0 and 1. Cheap, and callable from any thread."""
+        """Report progress; `fraction` is between 0 and 1. Cheap, and callable from any thread."""
         self.report(text, fraction)
 
     @property
     def cancelled(self) -> bool:
-        """True once nobody waits for the result any more. Long loops in ordinary functions should look."""
+        """True once the caller has gone. Long loops in ordinary functions should check it."""
         return self.stop.is_set()
 
     def raise_if_cancelled(self) -> None:

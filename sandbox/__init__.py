@@ -1,1 +1,1 @@
-"""A sandbox service: runs code that nobody trusts, speaks the protocol of E2B, and stands alone."""
+"""A sandbox service: runs untrusted code, speaks the protocol of E2B, and stands alone."""

@@ -16,7 +16,7 @@ ENTRIES_LIMIT = 256
 class Rule:
     """One entry of the service's list: `HOST[:PORT][=ADDRESS]`, where HOST may begin with `*.`.
 
-    With an address the host is not looked up, and the address may be a private one: whoever wrote it meant it.
+    With an address the host is not looked up, and the address may be private: it is configured on purpose.
     """
 
     host: str

@@ -43,7 +43,7 @@ async def start(sandbox: Sandbox, message: Message, request: Request) -> AsyncIt
 
 
 async def _run(sandbox: Sandbox, command: Command, answers: Any, limit_s: float | None) -> None:
-    """Until it ends, whoever listens; its client's time limit ends it."""
+    """Runs until it ends or its client's time limit, with or without listeners."""
     pump = asyncio.ensure_future(command.pump(answers))
     try:
         done, _ = await asyncio.wait({pump}, timeout=limit_s)

@@ -1,6 +1,6 @@
 """The service's end of the pipes to one sandbox: many calls at once over one pair, all of it bounded.
 
-What comes out of a sandbox was written by code that nobody trusts. A frame that is none, or answers that nobody
+What comes out of a sandbox was written by untrusted code. An invalid frame, or answers that nobody
 takes, end the sandbox or the call, never the service.
 """
 
@@ -104,7 +104,7 @@ class GuestLink:
         self.join(process)
 
     def call(self, operation: str, **arguments: Any) -> Call:
-        """Begin a request. SandboxGone if there is nobody to ask."""
+        """Begin a request. SandboxGone without a running agent."""
         body = arguments.pop("body", b"")
         call = Call(self, self.next_number)
         self.next_number += 1
@@ -163,7 +163,7 @@ class GuestLink:
         return self._held is not None
 
     async def thaw(self, *, rename: bool = False) -> None:
-        """Go on; what was to be said meanwhile is said now. SandboxGone if there is nobody any more."""
+        """Resume; queued messages are sent now. SandboxGone without a running agent."""
         held, self._held = self._held or [], None
         if self._reader.done():
             self.close()

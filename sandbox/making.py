@@ -46,7 +46,7 @@ class Maker:
         self._on_end = on_end
         self._warm: asyncio.Queue[Sandbox] = asyncio.Queue()
         self._filling: set[asyncio.Task[None]] = set()
-        self._fresh: Opened | None = None  # of one that is ready and that nobody has used
+        self._fresh: Opened | None = None  # one that is ready and unused
 
     async def take(self) -> Sandbox:
         """A warm one if there is, else a new one."""
@@ -177,7 +177,7 @@ class Maker:
         self._fresh = opened
 
     async def close(self) -> list[Sandbox]:
-        """Make no more, and hand out those that nobody took."""
+        """Create no more, and return the unused ones."""
         for task in self._filling:
             task.cancel()
         if self._filling:

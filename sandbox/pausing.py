@@ -97,7 +97,7 @@ def _snapshot(taken: Snapshot) -> dict[str, Any]:
 
 
 class Waking:
-    """A paused sandbox that was made to resume by itself does so when somebody with its token speaks to it."""
+    """A paused sandbox that was made to resume by itself does so at the next request with its token."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -132,7 +132,7 @@ class Pictures:
 
 
 def _remove_abandoned() -> None:
-    """What services left in memory that were killed: nobody holds their locks any more."""
+    """Files that killed services left in memory: their locks are free."""
     for lock in MEMORY.glob(f"portico-sandbox-{os.getuid()}-*/{LOCK}"):
         with contextlib.suppress(OSError), lock.open("rb") as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -79,7 +79,7 @@ async def pinned(allowed: Allowed, host: str, port: int, resolve: Resolve = reso
 
 
 class ProxyConnection:
-    """One connection of the guest: what it wrote, and what is told to it."""
+    """One connection of the guest: its bytes, and the bytes for it."""
 
     def __init__(self, number: int, call: Call, allowed: Callable[[], Allowed]) -> None:
         self.number = number
@@ -90,7 +90,7 @@ class ProxyConnection:
         self._untaken = 0
 
     def fed(self, body: bytes) -> bool:
-        """False if the other end sent more than it was told that it may."""
+        """False if the other end exceeded its window."""
         self._untaken += len(body)
         if self._untaken > 2 * WINDOW:
             return False
@@ -118,7 +118,7 @@ class ProxyConnection:
                 await self._tell(_refusal(turned))
             self._call.send({"conn": self.number, "close": True})
         except (SandboxGone, OSError):
-            pass  # it will not be told any more
+            pass  # it is gone
 
     async def _answer(self) -> None:
         try:

@@ -34,7 +34,7 @@ class KeptCommand:
 
 @dataclass
 class Sandbox:
-    """One sandbox with its link; told apart by its id, opened by its tokens."""
+    """One sandbox with its link; identified by its id, authorized by its tokens."""
 
     id: str
     run: str  # what gVisor knows it by: another name after each pause
@@ -42,7 +42,7 @@ class Sandbox:
     picture: Sealed | None = None  # of a paused one
     turning: asyncio.Lock = field(default_factory=asyncio.Lock)
     pauses: bool = False  # at the end of its time, instead of ending
-    resumes: bool = False  # when somebody speaks to it
+    resumes: bool = False  # on the next request
     template: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Sandbox:
         return round(100 * (used - before[1]) / (now - before[0]), 1) if before[0] else 0.0
 
     def memory_used(self) -> int:
-        """Bytes of guest memory and files, and of gVisor's own heap. 0 while it cannot be told."""
+        """Bytes of guest memory and files, and of gVisor's own heap. 0 while it is unknown."""
         return _memory_of(self)
 
     def taken_over(self, link: GuestLink, commands: Sequence[KeptCommand]) -> None:

@@ -17,7 +17,7 @@ PATIENCE_S = 30.0
 
 
 class Command:
-    """`config` and `tag` as the client gave them; `finished` once it has ended and everybody was told."""
+    """`config` and `tag` as the client gave them; `finished` once it has ended and all listeners have its end."""
 
     def __init__(self, call: Call, config: dict[str, Any], tag: str | None) -> None:
         self.call = call

@@ -1,4 +1,4 @@
-"""What the service may be told. Built once by `python -m sandbox` and handed down."""
+"""Settings of the service. Built once by `python -m sandbox` and handed down."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SandboxLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
-    """`host` must be an address of this machine that nobody else reaches: the key is the only guard."""
+    """`host` must be an address of this machine that others cannot reach: the key is the only protection."""
 
     host: str
     port: int

@@ -1,4 +1,4 @@
-"""A watcher of a sandbox's folder: what the agent tells, kept until somebody asks."""
+"""A watcher of a sandbox's folder: events of the agent, kept until they are read."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Watcher:
                     self._events.append(event)
                     self._arrived.set()
         except (SandboxGone, GuestError):
-            pass  # who asks next is told that the sandbox is gone
+            pass  # the next request gets the error that the sandbox is gone
         finally:
             self.ended = True
             self._arrived.set()

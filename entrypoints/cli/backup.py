@@ -190,7 +190,7 @@ def whole_file(target: str) -> Iterator[IO[bytes]]:
 
 
 def _name(beside: Path, path: Path) -> None:
-    """Raises `FileExistsError` where somebody was faster.
+    """Raises `FileExistsError` if another process was faster.
 
     exFAT, FAT and many file systems of a network have no hard links: there the name is taken first.
     """
@@ -209,7 +209,7 @@ def _name(beside: Path, path: Path) -> None:
 
 @contextmanager
 def told(place: str) -> Iterator[None]:
-    """No space, no permission, a pipe that nobody reads: one line. Raises `Misconfigured`."""
+    """No space, no permission, a closed pipe: one line. Raises `Misconfigured`."""
     try:
         yield
     except OSError as error:

@@ -129,7 +129,7 @@ def rotate(
 ) -> None:
     """Make a new key of a purpose, and use it once every running process holds it. Former keys go on decrypting.
 
-    Stopped anywhere, the same command goes on. Nothing is encrypted again; only `master` wraps the data keys anew.
+    Stopped anywhere, the same command goes on. Nothing is encrypted again; only `master` wraps the data keys again.
     """
     from portico.crypto.rotation import check_purpose, rotation_lock, stored_in
 

@@ -73,7 +73,7 @@ def _stay() -> None:
 def _go_behind(log: Path) -> Callable[[], None]:
     """Fork. The child goes on in a session of its own and is heard until the returned function is called.
 
-    The parent prints what it is told, and ends with the child's exit code, or 0 once the child is on its own.
+    The parent prints its child's messages, and ends with the child's exit code, or 0 once the child is on its own.
     """
     reading, writing = os.pipe()
     child = os.fork()

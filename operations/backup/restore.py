@@ -1,6 +1,6 @@
 """Puts an archive's files in the place of a home's.
 
-The archive is unpacked beside what is there; only when it is whole, its keys open and its database is ready, a
+The archive is unpacked next to the existing home; only when it is whole, its keys open and its database is ready, a
 journal is written and the two change places. A start that finds the journal says so and starts nothing; the same
 command, given again, ends what was begun, from wherever it was stopped.
 """
@@ -75,7 +75,7 @@ def refuse_newer(head: StreamHeader, temporal: str) -> None:
 def restore_home(
     home: Home, archive: Path, lock: Lock, *, replace: bool, master: bytes | None, tell: Tell
 ) -> Path | None:
-    """Where what was there lies now, if anything was. Raises `BadArchive`, `Misconfigured` or `Conflict`."""
+    """Where the former home is now, if there was one. Raises `BadArchive`, `Misconfigured` or `Conflict`."""
     head, count = check_archive(archive, lock, kind="embedded", temporal=temporal_version())
     tell(f"the archive is whole: {count} files and folders, made {_when(head.made_at)} by {head.version}")
     journal = _read_journal(home)
@@ -144,7 +144,7 @@ def _make_ready(staged: Home, head: StreamHeader, master: bytes | None) -> None:
 
 
 def _exchange(home: Home, staging: Path, journal: Journal) -> Path | None:
-    """May be stopped anywhere: what still lies here in phase `away` is old, in phase `in` it is new."""
+    """May be stopped anywhere: what is still here in phase `away` is old, in phase `in` it is new."""
     replaced = home.root / journal.replaced
     if journal.phase == "away":
         _write_journal(home, journal)

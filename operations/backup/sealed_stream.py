@@ -1,6 +1,6 @@
 """A stream of bytes in AES-256-GCM pieces: what was cut, changed, moved or wrongly keyed does not open.
 
-A random key for each archive encrypts the pieces; it lies in the head, wrapped by the master key or a passphrase.
+Each archive has a random key for its pieces; the header holds it, wrapped by the master key or a passphrase.
 The nonce of a piece is its number and whether it is the last one, so that a stream cannot end early unseen. The
 head is readable (what made it, when, how it is locked) and part of what every piece authenticates.
 """

@@ -1,1 +1,1 @@
-"""Checks of a machine, a home and a deployment, each with what mends it."""
+"""Checks of a machine, a home and a deployment, each with its fix."""

@@ -159,7 +159,7 @@ def _port(compose: Compose) -> Finding:
 
 
 def _answers(address: str, port: int) -> bool:
-    """Whether somebody listens, where only an administrator may bind."""
+    """Whether the port is in use, where only an administrator may bind it."""
     at = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
     try:
         with socket.create_connection((at, port), timeout=ANSWERS_WITHIN_S):

@@ -1,4 +1,4 @@
-"""What `portico doctor` looks at: machine, checkout, home and parts, each with what mends it."""
+"""Checks of `portico doctor`: machine, checkout, home and parts, each with its fix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from portico.settings.settings import Settings
 
 @dataclass(frozen=True)
 class HomeFinding:
-    """One thing that was looked at; `mend` says what to do where it is not well."""
+    """Result of one check; `mend` says how to fix it."""
 
     what: str
     well: bool
@@ -83,7 +83,7 @@ def _home(home: Home) -> Iterator[HomeFinding]:
 
 
 def _gate(home: Home) -> Iterator[HomeFinding]:
-    """Certificates that end soon, where `portico deploy edge` was used: nobody else says so."""
+    """Certificates that end soon, if `portico deploy edge` was used: no other check covers them."""
     from operations.deploy.certificates import lifetimes
 
     try:

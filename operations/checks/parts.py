@@ -75,7 +75,7 @@ async def examine(ground: Ground) -> AsyncIterator[Finding]:
 async def insist(ground: Ground, *, patience_s: float) -> list[str]:
     """Wait until everything that is needed answers; what may come later is returned, a line each.
 
-    Raises at once what only a person can mend, and `Unavailable` where a part stays away.
+    Raises at once what only a person can fix, and `Unavailable` if a part stays unavailable.
     """
     ends = asyncio.get_running_loop().time() + patience_s
     for _, look in needed(ground.settings):
@@ -207,7 +207,7 @@ async def _sandbox(ground: Ground) -> str:
 
 
 async def _status(url: str, part: str, silent: str, ground: Ground | None = None) -> int:
-    """Raises `Unavailable` with `silent` where nobody answers. With the ground: as who may ask the rules."""
+    """Raises `Unavailable` with `silent` if nothing responds. With `ground`: authenticated."""
     token = ground.connections.opa_token.get_secret_value() if ground else ""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     limit, method = aiohttp.ClientTimeout(TIMEOUT_S), "POST" if ground else "GET"

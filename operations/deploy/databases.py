@@ -74,7 +74,7 @@ class Databases:
         self._drop(LEAVING)
 
     def take_its_place(self) -> None:
-        """Both names or none. A database is not renamed while somebody is connected to it."""
+        """Both names or none. A database with open connections is not renamed."""
         steps = ["BEGIN", f"ALTER DATABASE {COMING} RENAME TO {PORTICO}", "COMMIT"]
         if self._is_there(PORTICO):
             steps.insert(1, f"ALTER DATABASE {PORTICO} RENAME TO {LEAVING}")

@@ -1,4 +1,4 @@
-"""The objects of a bucket as one stream, and back. What lies in them is encrypted already.
+"""The objects of a bucket as one stream, and back. Their content is encrypted already.
 
 Runs inside the deployment, where S3 can be reached, as `portico deploy objects save|load`.
 """

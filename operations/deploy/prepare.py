@@ -77,7 +77,7 @@ async def _namespace(connections: Connections, keyring: Keyring, settings: Setti
 
 
 async def patiently(what: str, step: Callable[[], Awaitable[None]]) -> None:
-    """Parts start at the same time as this job; what is wrong for good is told at once."""
+    """Parts start at the same time as this job; permanent errors are reported at once."""
     ends = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
         try:

@@ -1,6 +1,6 @@
 """Making a version of the worker current: wait for its workers, switch, move what is open, see the old ones empty.
 
-Idle conversations do not move by themselves, because nothing wakes them: they are told to renew. Runs of a version
+Idle conversations do not move by themselves, because nothing wakes them: they get a renew signal. Runs of a version
 whose workers are gone for good are taken over. Everything here may be repeated.
 """
 
@@ -30,11 +30,11 @@ from portico.errors import Conflict, Misconfigured, Unavailable
 
 PAUSE_S = 1.0
 SETTLE_S = 5.0
-"""So long the counts are waited for, where nobody asked to wait until all is drained."""
+"""How long to wait for the counts without `--wait`."""
 SPREAD_S = 30.0
 """So long a switch may take to reach every part of a task queue."""
 TOLD_AGAIN_S = 30.0
-"""A conversation that has not moved by then is told once more."""
+"""A conversation that has not moved by then gets one more signal."""
 SAY_EVERY = 50
 _NOT_YET = (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
 

@@ -153,7 +153,7 @@ def _keys(source: RestoreSource, master: bytes | None) -> dict[str, bytes]:
 
 
 def _put_keys(folder: Path, source: RestoreSource, master: bytes | None) -> None:
-    """Keys of what was there before are kept beside, under another name."""
+    """Former keys are kept under another name."""
     for name, content in _keys(source, master).items():
         _put_secret(folder / secrets.FOLDER / name, content)
 

@@ -66,7 +66,7 @@ def edge_url(context: StackContext) -> str:
 
 
 def ssh_line(port: int) -> str:
-    """The tunnel that a person who came by SSH needs; nothing where nobody did."""
+    """The SSH tunnel that a remote person needs; empty in a local session."""
     connection = os.environ.get("SSH_CONNECTION", "").split()  # noqa: TID251 - tells how this terminal came here
     if len(connection) != 4:
         return ""

@@ -39,13 +39,13 @@ class NotUp(PorticoError):
 
 
 class Unfit(PorticoError):
-    """A process of ours said what a person has to mend; another try would say the same."""
+    """A process reported what a person has to fix; a restart would fail the same way."""
 
     code = "unfit"
 
 
 class Runner:
-    """Starts one part and keeps it running until it is told to stop."""
+    """Starts one part and keeps it running until it is stopped."""
 
     def __init__(self, part: Part, context: StackContext, report: Report) -> None:
         self.part = part

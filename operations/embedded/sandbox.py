@@ -25,7 +25,7 @@ def build(_context: StackContext) -> tuple[str, ...]:
 
 
 def build_environment(_context: StackContext) -> dict[str, str]:
-    """The build reads how this machine reaches its package registries from the variables of whoever started it."""
+    """The build needs the variables that say how this machine reaches its package registries."""
     given = dict(os.environ)  # noqa: TID251 - what a part inherits is chosen here
     return {name: value for name, value in given.items() if not name.startswith("PORTICO_")}
 

@@ -124,7 +124,7 @@ def prepare(
 ) -> tuple[Stack, SupervisorLock]:
     """Take the lock, end leftovers, choose ports. Raises `Misconfigured`."""
     home.make()
-    server_context(settings.tls)  # before anything is started, what a person would have to mend
+    server_context(settings.tls)  # fails before anything is started
     lock = SupervisorLock(home)
     lock.acquire()
     open_keyring(home)

@@ -20,7 +20,7 @@ MULTIARCH = Path("/usr/lib/x86_64-linux-gnu")
 
 
 def libpython_directory() -> Path | None:
-    """Where `libpythonX.Y.so.1.0` of this interpreter lies; Triton's stub is linked to it."""
+    """Folder of this interpreter's `libpythonX.Y.so.1.0`; Triton's stub is linked to it."""
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
     configured = sysconfig.get_config_var("LIBDIR") or "/usr/lib"
     for directory in (Path(sys.base_prefix, "lib"), Path(configured), MULTIARCH, Path("/usr/lib64")):
@@ -66,7 +66,7 @@ def build_models(context: StackContext) -> tuple[str, ...]:
 
 
 def _backends(server: Path) -> Path:
-    """The Python backend with this interpreter's stub beside it, copied once into the cache."""
+    """The Python backend with this interpreter's stub, copied once into the cache."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = triton.python_stub(server, version)
     library = server / "backends" / "python" / "libtriton_python.so"

@@ -1,6 +1,6 @@
 """Makes the one bundle that OPA serves: the shipped rules, the user's own, and what the gate needs.
 
-A bundle replaces the last one whole or not at all. What is wrong with a user's file is told with file and
+A bundle replaces the last one whole or not at all. Errors in a user's file are reported with file and
 line, and the last good bundle stays in force: rules that narrow are not dropped for a typo in one of them.
 """
 
@@ -40,7 +40,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class PolicyReport:
-    """What came of a look at the sources. `problem` is empty, or a line for a person to mend something by."""
+    """Result of a check of the sources. `problem` is empty, or one line that says what to fix."""
 
     revision: str = ""
     problem: str = ""

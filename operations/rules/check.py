@@ -107,7 +107,7 @@ def _capabilities(opa: Path) -> dict[str, Any]:
 def _first_error(done: subprocess.CompletedProcess[str], place: Path, folder: Path) -> str:
     try:
         errors = json.loads(done.stderr or done.stdout)["errors"]
-        # Rules that go in circles are told of every rule on the way, ours too; the user mends their own.
+        # A cycle is reported for every rule in it, shipped ones too; the user can fix only their own.
         error = next((one for one in errors if _is_below(place, one)), errors[0])
     except (ValueError, KeyError, IndexError):
         return f"OPA refuses the rules in {folder}: {done.stderr.strip()[:300]}"

@@ -65,7 +65,7 @@ VERSITYGW = Binary(
 )
 BINARIES = (OPA, VERSITYGW)
 RUNSC = Binary("runsc", "gvisor.dev/gvisor", "gvisor.dev/gvisor/runsc", version_command=("--version",))
-ON_DEMAND = (RUNSC,)  # takes about a minute, so nobody's first answer waits for it
+ON_DEMAND = (RUNSC,)  # takes about a minute, so the first answer does not wait for it
 
 
 def find_binary(name: str) -> Path | None:

@@ -127,7 +127,7 @@ def install(uv: Path, environment: Path, lock: Path, *options: str) -> None:
 
 
 def put_checkout_on_path() -> None:
-    """What an editable install does: the checkout's packages, and `portico` beside the interpreter."""
+    """What an editable install does: the checkout's packages, and `portico` next to the interpreter."""
     packages = next((MAIN / "lib").glob("python3.*/site-packages"))
     (packages / "portico-checkout.pth").write_text(f"{CHECKOUT}\n")
     PROGRAM.write_text(_script())

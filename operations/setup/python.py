@@ -12,7 +12,7 @@ from operations.setup.shell import SetupFailed, output_of, run, say
 
 
 def provide() -> Interpreter:
-    """Find one, or install one. Raises `SetupFailed` with the one command that mends it."""
+    """Find one, or install one. Raises `SetupFailed` with the one command that fixes it."""
     best, every = interpreter.find()
     if best and (best.venv or best.pip or shutil.which("uv")):
         return best

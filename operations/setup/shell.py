@@ -67,7 +67,7 @@ def run(command: Sequence[object], *, cwd: Path | None = None, env: Mapping[str,
 
 
 def break_off() -> None:
-    """End what runs beside, because the whole has failed."""
+    """End concurrent commands after a failure."""
     for process in list(_running):
         process.terminate()
 

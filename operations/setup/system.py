@@ -1,4 +1,4 @@
-"""What the machine must have before anything is installed, and the command that mends what it has not."""
+"""What the machine must have before anything is installed, and the command that installs what is missing."""
 
 from __future__ import annotations
 

@@ -265,7 +265,7 @@ def add_data_key(home: Home, purpose: str) -> None:
 
 
 def finish_writing(path: Path) -> None:
-    """Complete a write in place that was stopped, from the file beside. Raises `Misconfigured`."""
+    """Complete a write in place that was stopped, from its staged copy. Raises `Misconfigured`."""
     beside = _beside(path)
     if beside.exists():
         with _write_errors(path):

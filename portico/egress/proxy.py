@@ -47,7 +47,7 @@ log = logger("egress_proxy")
 
 
 class ProxyRefused(Exception):
-    """What the asker is told instead of being let through."""
+    """A rejected request, with the status for its client."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
@@ -133,9 +133,9 @@ class EgressProxy:
         except ProxyRefused as refused:
             await _refuse(writer, refused)
         except (OSError, httpcore2.NetworkError, httpcore2.TimeoutException):
-            pass  # either side is gone: nobody is left to be told
+            pass  # either side is gone
         except asyncio.CancelledError:
-            pass  # the grant has ended; nobody waits for this task but us
+            pass  # the grant has ended; only we wait for this task
         finally:
             self._open.discard(task)
             for grant in self._grants.values():

@@ -1,4 +1,4 @@
-"""Where everything of one Portico lies: the paths below `PORTICO_HOME`."""
+"""Paths of one Portico below `PORTICO_HOME`."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Home:
 
     @property
     def pulls(self) -> Path:
-        """Language models that are being fetched; what lies here is served by nobody."""
+        """Language models that are being fetched; nothing here is served."""
         return self.root / "pulls"
 
     @property

@@ -112,7 +112,7 @@ def _kind_of(steps: tuple[str, ...]) -> Any:
 
 
 def _is_service_link(steps: tuple[str, ...], value: str) -> bool:
-    """Kubernetes sets `PORTICO_PORT=tcp://…` beside a service with our name."""
+    """Kubernetes sets `PORTICO_PORT=tcp://…` for a service with our name."""
     return steps == ("port",) and value.startswith(("tcp://", "udp://"))
 
 

@@ -1,4 +1,4 @@
-"""Reads a secret that lies in a file of its own, as containers are given them."""
+"""Reads secrets from files, as containers get them."""
 
 from __future__ import annotations
 

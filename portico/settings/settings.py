@@ -110,7 +110,7 @@ class Settings(Table):
     @field_validator("trusted_proxies")
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Written with a length, so that nobody trusts more than they can see. Raises `ValueError`."""
+        """A prefix length is required, so that the extent of the trust is visible. Raises `ValueError`."""
         for network in value:
             try:
                 if ip_network(network).prefixlen == 0:

@@ -1,4 +1,4 @@
-"""What every table of the settings is made of, and values that stand for a place where a secret lies."""
+"""Base of every table of the settings, and values that refer to a secret."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class DeadLetters:
         return await self._db.write(work, durable=True)
 
     async def count_open(self) -> int:
-        """How many nobody has closed."""
+        """Number of open dead letters."""
 
         def work(connection: Connection) -> int:
             counted = connection.execute("SELECT count(*) AS open FROM dead_letters WHERE closed_at IS NULL")
@@ -85,7 +85,7 @@ class DeadLetters:
         return await self._db.read(work)
 
     async def any_open(self, conversation_id: str) -> bool:
-        """Whether a conversation still has one that nobody has closed."""
+        """Whether a conversation has an open dead letter."""
         return bool(
             await self._fetch("closed_at IS NULL AND conversation_id = ? LIMIT 1", (conversation_id,))
         )

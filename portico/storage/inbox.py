@@ -40,7 +40,7 @@ class Inbox:
         def work(connection: Connection) -> bool:
             owners = _owners(connection, conversation_id, keys)
             others = owners - {turn_id}
-            # a new key beside a known one is another name of the same event
+            # a new key together with a known one is another name of the same event
             _own(connection, conversation_id, keys, min(others) if others else turn_id, now)
             if others:
                 return False

@@ -40,14 +40,14 @@ class Described:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 (hex) over everything that a model or a person is told of it."""
+        """SHA-256 (hex) over all of its description that a model or a person sees."""
         exact = json.dumps([self.tool, self.description, self.parameters], sort_keys=True)
         return hashlib.sha256(exact.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Pin:
-    """`approved` is empty for a tool that nobody has approved yet, `pending` for one that has not changed."""
+    """`approved` is empty for a tool without approval, `pending` for one that has not changed."""
 
     server: str
     approved: Described | None

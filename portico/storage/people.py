@@ -76,7 +76,7 @@ class People:
         return await self._db.read(work) or Actor(id=self._guest_id(channel, account, sender_id))
 
     async def ensure_owner(self) -> str:
-        """Id of the first owner, made once, whoever asks first."""
+        """Id of the first owner, created once."""
         owner = "person-" + keyed_id(self._id_key, "first owner")
 
         def work(connection: Connection) -> str:

@@ -1,4 +1,4 @@
-"""How each language model route fared last, told by the processes that ask it to those that show it."""
+"""Last known state of each model route, shared by the processes that call it with those that show it."""
 
 from __future__ import annotations
 

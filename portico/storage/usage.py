@@ -1,6 +1,6 @@
 """What language models were asked and what it cost: a row for each answer, a sum for each day (UTC).
 
-The sums are kept beside the rows, so that "what has today cost?" does not grow with what was asked.
+Sums are stored next to the rows, so that the cost of a query for today does not grow with usage.
 """
 
 from __future__ import annotations

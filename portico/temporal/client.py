@@ -44,7 +44,7 @@ async def connect(
     lazy: bool = False,
     runtime: Runtime | None = None,
 ) -> Client:
-    """A client whose payloads nobody else can read. Raises `Unavailable`; `lazy` connects at the first call.
+    """A client that encrypts its payloads. Raises `Unavailable`; `lazy` connects at the first call.
 
     `codec`: for an edge that may only seal. `s3=False`: for one that never carries large payloads.
     `runtime`: one that shows its metrics.

@@ -1,6 +1,6 @@
 """Encryption of everything that Temporal stores: payloads, failures, memos, headers, summaries.
 
-Two encodings, told apart by metadata: `aes256gcm` (content key) and `sealed` (to the core's public key, for an
+Two encodings, distinguished by metadata: `aes256gcm` (content key) and `sealed` (to the core's public key, for an
 edge that can write but not read). A payload that is not encrypted is refused, so that who reaches Temporal's
 port cannot inject plain text.
 """

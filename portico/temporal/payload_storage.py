@@ -127,7 +127,7 @@ def _make_client(connections: Connections) -> S3Client:
 
 
 def _put(client: S3Client, bucket: str, key: str, data: bytes) -> None:
-    """The first payload makes the bucket, whoever is first."""
+    """Create the bucket with the first payload."""
     try:
         client.put_object(Bucket=bucket, Key=key, Body=data)
     except client.exceptions.NoSuchBucket:

@@ -15,7 +15,7 @@ Points = list[tuple[float, float]]
 
 
 def as_chart(figure: Any) -> dict[str, Any] | None:
-    """None where nothing of the figure can be told in numbers."""
+    """None if the figure has no numeric form."""
     from e2b_charts.main import chart_figure_to_dict, get_chart_from_ax  # type: ignore[import-not-found]
 
     try:
@@ -29,7 +29,7 @@ def as_chart(figure: Any) -> dict[str, Any] | None:
                 for axes, boxes in zip(figure.axes, boxed, strict=True)
             ]
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-        return None  # a figure of a kind that nobody thought of is still shown as a picture
+        return None  # an unknown kind of figure is still shown as a picture
     if len(each) == 1:
         return plain(each[0])  # type: ignore[no-any-return]
     return plain({"type": "superchart", "title": figure.get_suptitle(), "elements": each})  # type: ignore[no-any-return]

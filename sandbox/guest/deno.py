@@ -76,7 +76,7 @@ class Deno:
         self._process = self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        # no key: whoever reaches the guest's loopback is the same user and could read it, and a copy would share it
+        # no key: a client on the guest's loopback is the same user and could read it, and a copy would share it
         told: Event = dict(zip(PORTS, self._ports, strict=True))
         told |= {"ip": "127.0.0.1", "transport": "tcp", "key": "", "signature_scheme": "hmac-sha256"}
         told |= {"kernel_name": "deno"}
@@ -281,7 +281,7 @@ def main() -> None:
         session = Session(cells)
         cells.serve(session.run, session.renew)
     except KernelGone:
-        sys.exit(1)  # whoever waits is told that the kernel has ended
+        sys.exit(1)  # waiting requests get the end of the kernel
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def as_lists(frame: Any) -> dict[str, list[Any]]:
 
 
 class Publisher(DisplayPublisher):  # type: ignore[misc]
-    """`display(…)`: a result beside the main one."""
+    """`display(…)`: an additional result."""
 
     emit: Emit
 
@@ -192,7 +192,7 @@ def main() -> None:
         shell.run_cell(
             "1", store_history=False, silent=True
         )  # a copy's memory is brought in as it is used: now,
-        shell.display_formatter.format(1)  # and not while somebody waits for the first cell
+        shell.display_formatter.format(1)  # not while the first cell waits for it
 
     cells.serve(lambda request: run_cell(shell, request, cells.emit), renewed)
 

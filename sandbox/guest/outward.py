@@ -37,7 +37,7 @@ class FlowWindow:
 
 
 class Outward:
-    """The port and its connections. `send` tells the service; `hear` is told what it says."""
+    """The port and its connections. `send` sends to the service; `hear` gets its messages."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -63,7 +63,7 @@ class Outward:
         if "took" in header:
             window.give(header["took"])
         elif header.get("close"):
-            window.give(1 << 62)  # nobody takes the rest
+            window.give(1 << 62)  # the rest is discarded
             writer.close()
         else:
             writer.write(body)

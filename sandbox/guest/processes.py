@@ -85,9 +85,7 @@ class Processes:
             for _ in range(64):
                 if not command.read(descriptor):
                     break
-        for descriptor in list(
-            command.outputs
-        ):  # a child that outlives it holds them: nobody listens any more
+        for descriptor in list(command.outputs):  # a child that outlives it holds them: no listener is left
             asyncio.get_running_loop().remove_reader(descriptor)
             command.outputs.pop(descriptor)
             if descriptor != command.stdin:

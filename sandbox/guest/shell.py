@@ -85,7 +85,7 @@ def main() -> None:
     try:
         cells.serve(shell.run, shell.renew)
     except ShellGone:
-        sys.exit(1)  # whoever waits is told that the kernel has ended
+        sys.exit(1)  # waiting requests get the end of the kernel
 
 
 if __name__ == "__main__":

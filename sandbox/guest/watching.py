@@ -1,4 +1,4 @@
-"""What happens to the files below a folder, told as it happens. Runs inside the sandbox only."""
+"""Events of the files below a folder, as they happen. Runs inside the sandbox only."""
 
 from __future__ import annotations
 

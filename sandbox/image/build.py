@@ -1,4 +1,4 @@
-"""Build the read-only system of the sandboxes: a bare root, and a Python environment from the lock beside this file.
+"""Build the read-only system of the sandboxes: a bare root, and a Python environment from the lock next to this file.
 
 System programs and libraries are the machine's own, mounted read-only: `/usr/bin`, `/usr/lib` and the like, and
 nothing of `/etc`, `/root`, `/home`, `/var` or `/usr/local`.
@@ -93,7 +93,7 @@ def provide(directory: Path) -> Image:
 
 
 def _remove_old(directory: Path) -> None:
-    """Images that nobody has started a service from for a month."""
+    """Images that no service used for a month."""
     for folder in directory.glob("image-*"):
         with contextlib.suppress(OSError):
             if time.time() - folder.stat().st_mtime > UNUSED_S:

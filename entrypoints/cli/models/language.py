@@ -1,4 +1,4 @@
-"""`portico models pull`, `load`, `unload`, `remove` and `build`: what lies here for Triton to serve."""
+"""`portico models pull`, `load`, `unload`, `remove` and `build`: models on this machine for Triton to serve."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from portico.settings.table import MIB
 CHECKER = "triton_models.llm.check"
 UNLOADED_EVERY_S = 0.1
 STEP = 10
-"""Percents between two lines of progress where nobody watches a terminal."""
+"""Percents between two lines of progress outside of a terminal."""
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Name = Annotated[str, typer.Argument(help="as `portico models list` shows it")]
 
@@ -56,7 +56,7 @@ def pull_model(
 
 
 def load_model(name: Name, as_json: Json = False) -> None:
-    """Have the running Triton serve a language model; what lies here anew is taken over."""
+    """Have the running Triton serve a language model; a changed one is reloaded."""
     home = _home()
     settings = load_settings(home)
     model = find(home, check_name(name))
@@ -102,7 +102,7 @@ def remove_model(name: Name, as_json: Json = False) -> None:
 
 
 def build_models(as_json: Json = False) -> None:
-    """Build the small models anew where their recipe, weights or intents have changed."""
+    """Rebuild the small models if their recipe, weights or intents have changed."""
     home = _home()
     in_models_environment(BUILDER, ("--home", home.root))
     if as_json:

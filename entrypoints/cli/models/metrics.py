@@ -15,7 +15,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 def classification(
     truth: Sequence[str], guesses: Sequence[tuple[str, float]], *, outside: str
 ) -> dict[str, float | None]:
-    """Accuracy, F1 and calibration over what lies inside; how well scores tell inside from outside."""
+    """Accuracy, F1 and calibration over rows in scope; how well scores separate them from rows out of scope."""
     inside = [label != outside for label in truth]
     known = [(label, guess) for label, guess in zip(truth, guesses, strict=True) if label != outside]
     hits = np.array([label == name for label, (name, _) in known], dtype=float)

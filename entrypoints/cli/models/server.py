@@ -21,7 +21,7 @@ BUILDER = "triton_models.build"
 
 
 def say(text: str) -> None:
-    """Progress: beside what the command prints, never in it."""
+    """Print progress to stderr, never into the output."""
     typer.echo(text, err=True)
 
 

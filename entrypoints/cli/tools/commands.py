@@ -19,7 +19,7 @@ from portico.settings.home import Home
 app = typer.Typer(no_args_is_help=True, help="what the gateway can do", add_completion=False)
 
 FIRST_S, NEXT_S = 3, 30
-"""How long a request waits for the result: the first one, before a person is told what it waits for, and the next."""
+"""How long requests wait for the result: the first, before a person gets the reason of the wait, and the next."""
 LONGEST_WORDS = 90
 
 Schema = Mapping[str, Any]

@@ -30,7 +30,7 @@ class Backend(Protocol):
     def connect(self, *, reading: bool) -> Connection: ...
 
     def begin_writing(self, connection: Connection, *, durable: bool) -> None:
-        """A transaction that sees every committed one and that no other writes beside."""
+        """A transaction that sees all committed ones and excludes other writers."""
 
     def begin_reading(self, connection: Connection) -> None:
         """A transaction that sees one state of the database."""

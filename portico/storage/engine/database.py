@@ -215,7 +215,7 @@ def _settle(batch: list[_Job]) -> None:
         jobs = [job for job in batch if job.loop is loop]
         try:
             loop.call_soon_threadsafe(_settle_all, jobs)
-        except RuntimeError:  # that event loop has ended: nobody waits any more
+        except RuntimeError:  # its event loop has ended: no caller waits any more
             log.debug("storage.nobody_waits", jobs=len(jobs))
 
 

@@ -1,6 +1,6 @@
 """Live updates from worker to api over a Unix socket: best effort, encrypted, never stored.
 
-They only make a page quicker: what counts lies in the outbox. Whenever one may be missing, subscribers get
+They only make a page quicker: the outbox is the source of truth. Whenever one may be missing, subscribers get
 `{"kind": "resync"}` and look there. Kinds: `outbox`, `delta` (turn, text), `status` (turn, state), `resync`.
 """
 
@@ -27,7 +27,7 @@ Update = dict[str, Any]
 Send = Callable[[str, Update], Awaitable[None]]
 RESYNC: Update = {"kind": "resync"}
 WAITING_UPDATES = 512
-"""More than this wait for nobody: a reader who is that slow looks into the outbox instead."""
+"""Queue limit per subscriber; on overflow the subscriber resyncs from the outbox."""
 RETRY_S = 0.25
 _FRAME_BYTES = 1 << 20
 _CONTEXT = b"portico live v1|"
@@ -49,7 +49,7 @@ class LivePublisher:
         self._not_before = 0.0
 
     def publish(self, conversation_id: str, update: Update) -> None:
-        """Hand an update over. Never waits; where nobody listens it is dropped."""
+        """Publish an update. Never waits; without a subscriber it is dropped."""
         loop = asyncio.get_running_loop()
         if self._pump is None or self._pump.done():
             if loop.time() < self._not_before:
@@ -223,7 +223,7 @@ class Frames:
 
 @contextlib.contextmanager
 def _reachable(path: Path) -> Iterator[str]:
-    """A name of the socket that is short enough for the kernel (108 bytes), however deep the home lies."""
+    """A name of the socket that is short enough for the kernel (108 bytes), however long the path of the home is."""
     directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{directory}/{path.name}"

@@ -26,7 +26,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class KeptArtifact:
-    """Whose it is, and where its content lies."""
+    """Its owner, and where its content is stored."""
 
     name: str
     media_type: str

@@ -217,7 +217,7 @@ def _has_lock(client: Minio, bucket: str) -> bool:
 
 
 def _expire_payloads(client: Minio, bucket: str, days: int) -> bool:
-    """Our rule beside those of others; True when the server gives it back."""
+    """Add our rule to existing ones; True when the server returns it."""
     from minio.commonconfig import ENABLED, Filter
     from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
