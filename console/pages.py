@@ -1,4 +1,4 @@
-"""The console's pages: the chat page at `/`, the files that it loads below `/console/static`.
+"""The console's pages: the chat page at `/` and its files below `/console/static`.
 
 Pages are static and served only to people with a session or key; everyone else gets the page that says how to log in.
 The routes are appended after the edge's own, so that they shadow none of them.
@@ -29,7 +29,7 @@ PAGE_HEADERS = {
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'",
     "Cache-Control": "no-store",
 }
-"""Nothing inline, nothing from other hosts."""
+"""No inline code or style, no other hosts."""
 
 
 def mount(app: FastAPI) -> None:
@@ -57,7 +57,7 @@ async def _texts(_: Request) -> Response:
 
 
 async def _no_page(request: Request) -> Response:
-    """Whether a page exists is not for people without a session to learn."""
+    """Without a session every path below `/console` gets the same response, whether the page exists or not."""
     if not await _is_known(request):
         return _page(CLOSED_PAGE, status=401)
     raise NotFound("the page")

@@ -1,4 +1,4 @@
-// The chat page: puts log, connection and composer together.
+// The chat page: connects log, connection and composer.
 
 import { Composer } from "./composer.js";
 import { Connection, Outbox, newId } from "./connection.js";
@@ -15,7 +15,7 @@ const THEMES = ["system", "light", "dark"];
 const MAIN = "main";
 const $ = (id) => document.getElementById(id);
 
-async function ask(path, options) {
+async function fetchJson(path, options) {
   const response = await fetch(path, { headers: { accept: "application/json" }, ...options });
   if (response.status === 401) location.reload();
   if (!response.ok) throw new Error(String(response.status));
@@ -27,9 +27,9 @@ class Chat {
     this._me = me;
     this._mayReadHistory = me.role === "owner" || me.role === "admin";
     this._drawer = new Drawer({ open: (name) => this.enter(name) });
-    const around = (change) => this._log.keepingEnd(change);
-    this._offers = new Offers({ node: $("offer"), mayUse: me.role === "owner" || me.role === "admin", around });
-    this._composer = new Composer({ say: (text, files) => this.say(text, files), stop: () => this._connection.stop() });
+    const keepPlace = (change) => this._log.keepingEnd(change);
+    this._offers = new Offers({ node: $("offer"), mayUse: me.role === "owner" || me.role === "admin", keepPlace });
+    this._composer = new Composer({ send: (text, files) => this.send(text, files), stop: () => this._connection.stop() });
     $("earlier").onclick = () => this._showEarlier();
     $("bottom").onclick = () => this._log.toEnd(true);
     $("new").onclick = () => this.enter(`c-${newId().slice(0, 13)}`);
@@ -49,7 +49,7 @@ class Chat {
     const actions = {
       retry: (id) => this._connection.retry(id),
       discard: (id) => (this._outbox.drop(id), this._refresh()),
-      choose: (value) => this.say(value, []),
+      choose: (value) => this.send(value, []),
     };
     $("log").replaceChildren();
     this._log = new Log({ node: $("log"), scroll: $("scroll"), outbox: this._outbox, actions });
@@ -60,8 +60,8 @@ class Chat {
     if (name === this._name) this._connect(name);
   }
 
-  say(text, attachments) {
-    this._connection.say({ id: newId(), text, at: Date.now() / 1000, locale: locale(), attachments });
+  send(text, attachments) {
+    this._connection.send({ id: newId(), text, at: Date.now() / 1000, locale: locale(), attachments });
     this._refresh();
     this._log.toEnd(true);
   }
@@ -77,20 +77,20 @@ class Chat {
   }
 
   _connect(name) {
-    const mine = () => name === this._name;
-    const tell = {
-      frame: (frame) => mine() && this._take(frame),
-      state: (state) => mine() && this._showState(state),
-      changed: () => mine() && this._refresh(),
+    const isCurrent = () => name === this._name;
+    const handlers = {
+      frame: (frame) => isCurrent() && this._onFrame(frame),
+      state: (state) => isCurrent() && this._showState(state),
+      changed: () => isCurrent() && this._refresh(),
     };
-    this._connection = new Connection({ conversation: name, outbox: this._outbox, after: this._log.lastSeq, tell });
+    this._connection = new Connection({ conversation: name, outbox: this._outbox, after: this._log.lastSeq, handlers });
     this._refresh();
   }
 
   async _load(name, before) {
     const query = new URLSearchParams({ limit: PAGE_SIZE, ...(before ? { before } : {}) });
     try {
-      const lines = await ask(`/v1/conversations/${encodeURIComponent(name)}/messages?${query}`);
+      const lines = await fetchJson(`/v1/conversations/${encodeURIComponent(name)}/messages?${query}`);
       if (name !== this._name) return;
       this._log.remember(lines);
       $("earlier").hidden = lines.length < PAGE_SIZE;
@@ -107,23 +107,23 @@ class Chat {
     $("scroll").scrollTop += $("scroll").scrollHeight - height;
   }
 
-  _take(frame) {
+  _onFrame(frame) {
     if (frame.type === "hello") this._log.historyUrl = this._mayReadHistory ? frame.history_url : "";
     if (frame.type === "ack") this._log.acked(frame.turn);
     if (frame.type === "delta") this._log.delta(frame);
     if (frame.type === "progress") this._log.progress(frame);
     if (frame.type === "status" && frame.state === "waiting") this._waiting.add(frame.turn);
-    if (frame.type === "reply") this._takeReply(frame);
+    if (frame.type === "reply") this._onReply(frame);
     this._refresh();
   }
 
-  _takeReply(frame) {
+  _onReply(frame) {
     const known = this._log.knows(frame.turn);
     this._waiting.delete(frame.turn);
     if (!known && this._composer.takeStop()) this._log.stopped();
     this._log.reply(frame);
     this._drawer.loadSoon();
-    // Said in another window, or by a program: the words that this answers are not here yet.
+    // Sent from another window or by a program: the message that this answers is not loaded yet.
     if (!known) this._load(this._name);
   }
 
@@ -144,15 +144,15 @@ class Chat {
     $("title").textContent = this._drawer.titleOf(this._name);
   }
 
-  // A short loss is nobody's business; only one that lasts is told.
+  // A connection lost for less than QUIET_MS is not shown.
   _showState(state) {
     clearTimeout(this._stateTimer);
-    const tell = () => {
+    const show = () => {
       $("state").dataset.state = state;
       $("state").textContent = state === "open" ? "" : word(state === "lost" && !navigator.onLine ? "offline" : state);
     };
-    if (state === "open" || state === "signed_out") tell();
-    else this._stateTimer = setTimeout(tell, $("state").textContent ? 0 : QUIET_MS);
+    if (state === "open" || state === "signed_out") show();
+    else this._stateTimer = setTimeout(show, $("state").textContent ? 0 : QUIET_MS);
     if (state === "signed_out") location.reload();
   }
 
@@ -162,7 +162,7 @@ class Chat {
 
   _suggest() {
     const buttons = word("suggestions").map((text) =>
-      make("button", { type: "button", onclick: () => this.say(text, []) }, text),
+      make("button", { type: "button", onclick: () => this.send(text, []) }, text),
     );
     $("suggestions").replaceChildren(...buttons);
   }
@@ -198,7 +198,7 @@ async function signOut() {
 
 putIcons(document);
 putWords(document);
-const chat = new Chat(await ask("/v1/me"));
+const chat = new Chat(await fetchJson("/v1/me"));
 $("theme").onclick = nextTheme;
 $("language").onclick = () => {
   chooseLanguage(language() === "zh" ? "en" : "zh");

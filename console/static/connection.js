@@ -1,5 +1,5 @@
-// The line to `/v1/chat`. It keeps what was not acknowledged yet (also over a reload) and says it again with the
-// same id, of which the edge makes one turn; it comes back by itself and resumes after the last reply it has.
+// The connection to `/v1/chat`. Unacknowledged messages are stored (also across a reload) and sent again with the same
+// id, from which the edge creates one turn; it reconnects by itself and resumes after the last reply received.
 
 const FIRST_RETRY_MS = 400;
 const LONGEST_RETRY_MS = 8000;
@@ -10,7 +10,7 @@ const RETRYABLE = new Set(["unavailable", "too_many", "internal"]);
 
 export function newId() {
   if (crypto.randomUUID) return crypto.randomUUID();
-  // randomUUID is only there over TLS or on localhost.
+  // randomUUID is only available over TLS or on localhost.
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
   bytes[8] = (bytes[8] & 0x3f) | 0x80;
@@ -18,7 +18,7 @@ export function newId() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
-// Messages on their way, oldest first: {id, text, at, locale, attachments, turn?, failed?}.
+// Messages that are not answered yet, oldest first: {id, text, at, locale, attachments, turn?, failed?}.
 export class Outbox {
   constructor(name) {
     this._key = `portico.outbox.${name}`;
@@ -59,7 +59,7 @@ export class Outbox {
       if (messages.length) localStorage.setItem(this._key, JSON.stringify(messages));
       else localStorage.removeItem(this._key);
     } catch {
-      // The browser's store is full or closed: this page still remembers.
+      // localStorage is full or blocked: keep the messages in memory.
       this._fallback = messages;
       localStorage.removeItem(this._key);
     }
@@ -67,22 +67,22 @@ export class Outbox {
 }
 
 export class Connection {
-  // `tell` has: frame(frame), state("connecting"|"open"|"lost"|"signed_out"), changed() for the outbox.
-  constructor({ conversation, outbox, after, tell }) {
+  // `handlers` has: frame(frame), state("connecting"|"open"|"lost"|"signed_out"), changed() for the outbox.
+  constructor({ conversation, outbox, after, handlers }) {
     this._conversation = conversation;
     this._outbox = outbox;
-    this._tell = tell;
+    this._handlers = handlers;
     this._retryMs = FIRST_RETRY_MS;
     this._closed = false;
     this._sending = null;
     this.after = after;
-    this._wake = () => this._retryNow();
-    window.addEventListener("online", this._wake);
-    document.addEventListener("visibilitychange", this._wake);
+    this._onWake = () => this._retryNow();
+    window.addEventListener("online", this._onWake);
+    document.addEventListener("visibilitychange", this._onWake);
     this._open();
   }
 
-  say(message) {
+  send(message) {
     this._outbox.put(message);
     this._flush();
   }
@@ -99,8 +99,8 @@ export class Connection {
 
   close() {
     this._closed = true;
-    window.removeEventListener("online", this._wake);
-    document.removeEventListener("visibilitychange", this._wake);
+    window.removeEventListener("online", this._onWake);
+    document.removeEventListener("visibilitychange", this._onWake);
     clearTimeout(this._timer);
     clearTimeout(this._ackTimer);
     this._socket?.close();
@@ -109,7 +109,7 @@ export class Connection {
   _open() {
     this._timer = null;
     this._ready = false;
-    this._tell.state("connecting");
+    this._handlers.state("connecting");
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(`${scheme}//${location.host}/v1/chat`);
     this._socket = socket;
@@ -126,10 +126,10 @@ export class Connection {
     clearTimeout(this._ackTimer);
     if (this._closed) return;
     if (code === SIGNED_OUT) {
-      this._tell.state("signed_out");
+      this._handlers.state("signed_out");
       return;
     }
-    this._tell.state("lost");
+    this._handlers.state("lost");
     this._timer = setTimeout(() => this._open(), this._retryMs * (0.75 + Math.random() / 2));
     this._retryMs = Math.min(this._retryMs * 1.7, LONGEST_RETRY_MS);
   }
@@ -145,7 +145,7 @@ export class Connection {
     if (frame.type === "hello") {
       this._ready = true;
       this._retryMs = FIRST_RETRY_MS;
-      this._tell.state("open");
+      this._handlers.state("open");
       this._flush();
     } else if (frame.type === "reply") {
       if (frame.seq <= this.after) return;
@@ -155,10 +155,10 @@ export class Connection {
     } else if (frame.type === "error") {
       this._refused(frame);
     }
-    this._tell.frame(frame);
+    this._handlers.frame(frame);
   }
 
-  // One at a time: what is said first is stored first, and an error belongs to what was said last.
+  // One at a time: messages are stored in the order they were written, and an error belongs to the last one sent.
   _flush() {
     if (!this._ready || this._sending) return;
     const message = this._outbox.unsent()[0];
@@ -181,7 +181,7 @@ export class Connection {
     const { attachments = [] } = this._outbox.all().find((message) => message.id === frame.id) ?? {};
     const named = attachments.map(({ name, media_type }) => ({ name, media_type }));
     this._outbox.change(frame.id, { turn: frame.turn, attachments: named });
-    this._tell.changed();
+    this._handlers.changed();
     this._flush();
   }
 
@@ -201,6 +201,6 @@ export class Connection {
       this._outbox.change(id, { failed: frame.detail });
       this._flush();
     }
-    this._tell.changed();
+    this._handlers.changed();
   }
 }

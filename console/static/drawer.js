@@ -1,4 +1,4 @@
-// The list of conversations, at the side or (on a phone) in a drawer.
+// The list of conversations: a sidebar, or a drawer on a phone.
 
 import { make } from "./view.js";
 import { day, word } from "./words.js";
@@ -10,7 +10,7 @@ const $ = (id) => document.getElementById(id);
 export class Drawer {
   constructor({ open }) {
     this._open = open;
-    this._found = [];
+    this._conversations = [];
     this._current = MAIN;
     $("drawer-open").onclick = () => this.show(true);
     $("drawer-close").onclick = () => this.show(false);
@@ -34,7 +34,7 @@ export class Drawer {
   }
 
   titleOf(name) {
-    const title = this._found.find((one) => one.name === name)?.title;
+    const title = this._conversations.find((conversation) => conversation.name === name)?.title;
     return title || word(name === MAIN ? "main" : "unnamed");
   }
 
@@ -46,15 +46,15 @@ export class Drawer {
   async load() {
     const response = await fetch("/v1/conversations").catch(() => null);
     if (!response?.ok) return;
-    this._found = await response.json();
+    this._conversations = await response.json();
     this._draw();
   }
 
   _draw() {
-    const names = this._found.map((one) => one.name);
+    const names = this._conversations.map((conversation) => conversation.name);
     const missing = names.includes(this._current) ? [] : [{ name: this._current }];
-    const shown = [...missing, ...this._found];
-    $("conversations").replaceChildren(...shown.map((one) => this._item(one)));
+    const shown = [...missing, ...this._conversations];
+    $("conversations").replaceChildren(...shown.map((conversation) => this._item(conversation)));
   }
 
   _item({ name, last_at }) {

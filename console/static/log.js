@@ -1,14 +1,14 @@
-// The conversation as this page knows it: what the edge remembers, what came since, what is on its way.
+// The conversation's model in this page: stored lines, new replies, and messages in the outbox.
 
 import { dayLine, draftLine, progressLine, replyLine, userLine } from "./view.js";
 
 const NEAR_END_PX = 120;
-// Beyond these a person has said something that waits for its first answer.
+// A message older than this no longer counts as waiting for its reply.
 const RUNNING_FOR_S = 600;
-// A tool that says nothing for so long has ended without our hearing of it, or has nothing to say.
+// Progress not updated for this long is removed: the tool has ended unnoticed, or reports nothing.
 const PROGRESS_FOR_MS = 60000;
 const TICK_S = 0.001;
-// A run is named after the turn that it belongs to.
+// A tool run's id contains the id of its turn.
 const RUN = /^tool-([0-9a-f]+)-\d+$/;
 
 export class Log {
@@ -29,7 +29,7 @@ export class Log {
     return this._lines.length === 0 && this._outbox.all().length === 0;
   }
 
-  // What Portico said last, if nothing was said after it.
+  // The last reply, if it is the last line and no turn is running.
   get lastReply() {
     const line = this._lines.at(-1);
     return line?.role === "assistant" && !this.running.length ? line : null;
@@ -43,7 +43,7 @@ export class Log {
     return this._lines[0]?.at;
   }
 
-  // Turns of this person that are acknowledged and not answered yet.
+  // This person's turns that are acknowledged and not answered yet.
   get running() {
     const since = Date.now() / 1000 - RUNNING_FOR_S;
     const turns = this._outbox.all().filter((message) => message.turn && message.at > since);
@@ -54,14 +54,14 @@ export class Log {
     return this._outbox.all().some((m) => m.turn === turn) || this._lines.some((l) => l.role === "user" && l.turn === turn);
   }
 
-  // Lines from the edge; they replace what was known of the same messages and replies.
+  // Stored lines from the edge; they replace local lines of the same messages and replies.
   remember(lines) {
     const ids = new Set(lines.map((line) => line.message_id).filter(Boolean));
     const seqs = new Set(lines.map((line) => line.seq).filter(Boolean));
     const texts = new Set(lines.filter((line) => !line.message_id && !line.seq).map(keyOfPlain));
     const others = this._lines.filter((line) => !ids.has(line.id) && !seqs.has(line.seq) && !texts.has(keyOfPlain(line)));
-    const taken = lines.map((line) => ({ attachments: this._filesOf(line.message_id), ...line, id: line.message_id }));
-    this._lines = [...others, ...taken].sort((one, other) => one.at - other.at || (one.seq ?? 0) - (other.seq ?? 0));
+    const stored = lines.map((line) => ({ attachments: this._filesOf(line.message_id), ...line, id: line.message_id }));
+    this._lines = [...others, ...stored].sort((one, other) => one.at - other.at || (one.seq ?? 0) - (other.seq ?? 0));
     for (const line of lines) {
       if (line.role === "assistant") this._end(line.turn);
       else if (line.text.trim() === "/stop") this._endBefore(line.at);
@@ -74,7 +74,7 @@ export class Log {
     this._end(frame.turn);
     if (!this._lines.some((line) => line.seq === frame.seq)) {
       const at = frame.at || Date.now() / 1000;
-      this._keepSaid(frame.turn);
+      this._keepAnswered(frame.turn);
       this._lines.push({ role: "assistant", text: "", ...frame, at: Math.max(at, this._lines.at(-1)?.at ?? 0) });
     }
     this.draw();
@@ -83,32 +83,32 @@ export class Log {
   // A fast reply can overtake the acknowledgement of what it answers.
   acked(turn) {
     if (!this._ended.has(turn)) return;
-    this._keepSaid(turn);
+    this._keepAnswered(turn);
     this.draw();
   }
 
-  // Offset 0 begins anew: the model was asked again. Offsets count code points, as the server does.
+  // Offset 0 restarts the draft: generation was retried. Offsets count code points, as on the server.
   delta({ turn, text, offset }) {
     if (this._ended.has(turn)) return;
     this._doneWorking(turn);
     let draft = this._drafts.get(turn);
     if (!draft) {
-      draft = { written: [], node: draftLine(turn), asked: false };
+      draft = { written: [], node: draftLine(turn), scheduled: false };
       this._drafts.set(turn, draft);
       this.draw();
     }
     if (offset > draft.written.length) return;
     draft.written.length = offset;
     draft.written.push(...text);
-    if (draft.asked) return;
-    draft.asked = true;
+    if (draft.scheduled) return;
+    draft.scheduled = true;
     requestAnimationFrame(() => {
-      draft.asked = false;
+      draft.scheduled = false;
       this.keepingEnd(() => draft.node.show(draft.written.join("")));
     });
   }
 
-  // How far a tool is. It is gone with the turn's next reply, or when nothing more is heard of it.
+  // A tool's progress. Removed with the turn's next reply, or after PROGRESS_FOR_MS without an update.
   progress({ invocation, tool, text, fraction }) {
     const turn = RUN.exec(invocation)?.[1];
     if (!turn) return;
@@ -120,7 +120,7 @@ export class Log {
     this.draw();
   }
 
-  // After `/stop` nothing more is said by the turns that ran.
+  // After `/stop` the turns that were running send no further replies.
   stopped() {
     this._endBefore(Infinity);
     for (const turn of [...this._working.keys()]) this._doneWorking(turn);
@@ -148,8 +148,7 @@ export class Log {
   _wanted() {
     const wanted = [];
     let day = "";
-    const shown = [...this._lines, ...this._onTheWay()];
-    for (const line of shown) {
+    for (const line of [...this._lines, ...this._unstored()]) {
       const name = new Date(line.at * 1000).toDateString();
       if (name !== day) wanted.push(this._cached(`day ${name}`, () => dayLine(line.at)));
       day = name;
@@ -157,12 +156,12 @@ export class Log {
     }
     for (const [turn, draft] of this._drafts) if (!this._ended.has(turn)) wanted.push(draft.node);
     for (const { node } of this._working.values()) wanted.push(node);
-    // However many turns wait, one sign that something is coming is enough.
+    // One waiting indicator for all running turns.
     if (this.running.length && !this._drafts.size && !this._working.size) wanted.push(this._cached("wait", () => draftLine("")));
     return wanted;
   }
 
-  _onTheWay() {
+  _unstored() {
     const known = new Set(this._lines.map((line) => line.id).filter(Boolean));
     return this._outbox.all().filter((message) => !known.has(message.id)).map((message) => ({ role: "user", ...message }));
   }
@@ -188,7 +187,7 @@ export class Log {
     return this._nodes.get(key);
   }
 
-  // Only what changed is touched, so that focus, selection and screen readers keep their place.
+  // Touches only changed nodes, so that focus, selection and screen readers keep their place.
   _put(wanted) {
     const keep = new Set(wanted);
     for (const node of [...this._node.children]) if (!keep.has(node)) node.remove();
@@ -218,28 +217,28 @@ export class Log {
     this._working.delete(turn);
   }
 
-  // A person's words that were answered are a line from now on, and no longer on their way. So are those that were
-  // said before and still wait: a tool's answer comes after that of the question behind it.
-  _keepSaid(turn) {
+  // Moves an answered message from the outbox into the lines. Earlier messages that are still waiting become lines, too:
+  // a tool's reply may arrive after the reply to a later message.
+  _keepAnswered(turn) {
     const sent = this._outbox.all().filter((message) => message.turn);
     const last = sent.findIndex((message) => message.turn === turn);
     if (last < 0) return;
-    for (const said of sent.slice(0, last + 1)) {
-      if (!this._lines.some((line) => line.id === said.id)) this._putSaid(said, turn);
+    for (const message of sent.slice(0, last + 1)) {
+      if (!this._lines.some((line) => line.id === message.id)) this._insertMessage(message, turn);
     }
     this._outbox.drop(sent[last].id);
   }
 
-  // Lines carry the server's time and these words the browser's, so they take theirs from the line before.
-  _putSaid(said, answered) {
-    const answer = this._lines.findIndex((line) => line.role === "assistant" && line.turn === answered);
+  // Lines have the server's time, outbox messages the browser's: the time is adjusted to fit between its neighbors.
+  _insertMessage(message, answeredTurn) {
+    const answer = this._lines.findIndex((line) => line.role === "assistant" && line.turn === answeredTurn);
     const index = answer < 0 ? this._lines.length : answer;
     const before = this._lines[index - 1]?.at ?? 0;
-    const at = answer < 0 ? Math.max(said.at, before + TICK_S) : Math.max(before, this._lines[answer].at - TICK_S);
-    this._lines.splice(index, 0, { ...said, role: "user", at });
+    const at = answer < 0 ? Math.max(message.at, before + TICK_S) : Math.max(before, this._lines[answer].at - TICK_S);
+    this._lines.splice(index, 0, { ...message, role: "user", at });
   }
 
-  // What the edge remembers needs no keeping here, once it is answered.
+  // Drops an answered message from the outbox once the edge has stored it.
   _settle(id) {
     const message = this._outbox.all().find((other) => other.id === id);
     if (message?.turn && this._ended.has(message.turn)) this._outbox.drop(id);

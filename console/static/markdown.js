@@ -1,4 +1,4 @@
-// CommonMark as replies use it, made into DOM nodes: there is no way from text to HTML, so none can be injected.
+// Renders the CommonMark used in replies as DOM nodes. Text is never parsed as HTML, so no HTML can be injected.
 
 const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([^`]*)$/;
 const HEADING = /^ {0,3}(#{1,6})(?:\s+(.*?))?\s*#*\s*$/;
@@ -23,15 +23,15 @@ function element(tag, children = [], attributes = {}) {
 }
 
 function blocks(lines, depth) {
-  const found = [];
+  const nodes = [];
   let at = 0;
   while (at < lines.length) {
     const rest = { lines, at, depth };
     const [node, next] = blank(lines[at]) ? [null, at + 1] : block(rest);
-    if (node) found.push(node);
+    if (node) nodes.push(node);
     at = next;
   }
-  return found;
+  return nodes;
 }
 
 const blank = (line) => line.trim() === "";
@@ -104,7 +104,7 @@ function list({ lines, at, depth }) {
   return [element(ordered ? "ol" : "ul", nodes, attributes), next];
 }
 
-// The lines of one item without its indentation, and where the next one begins.
+// The lines of one item without indentation, and the index of the line after it.
 function itemLines(lines, at, match) {
   const space = match[3].length > 4 || match[3] === "" ? 1 : match[3].length;
   const width = match[1].length + match[2].length + space;
@@ -129,7 +129,7 @@ function itemLines(lines, at, match) {
   return [inner, next];
 }
 
-// In a tight list, an item's text stands without paragraphs.
+// In a tight list, items have no paragraphs.
 function tight(nodes, loose) {
   if (loose) return nodes;
   return nodes.flatMap((node) => (node.tagName === "P" ? [...node.childNodes] : [node]));
@@ -166,7 +166,7 @@ function startsBlock(line) {
   return FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line) || /^ {0,3}([-*+]|1[.)])\s+\S/.test(line);
 }
 
-// Each rule is tried where the text has come to; what none takes is plain text.
+// Each rule is tried at the current position; text that matches no rule is plain.
 const INLINE = [
   [/\\([!-/:-@[-`{-~])/y, (match) => match[1]],
   [/( {2,}|\\)\n */y, () => element("br")],
@@ -181,7 +181,7 @@ const INLINE = [
   [/https?:\/\/[^\s<>"'`，。；：！？、）】]*[^\s<>"'`，。；：！？、）】.,;:!?)\]*_]/iy, (match) => link(match[0], [match[0]])],
 ];
 
-// `snake_case_name` is no emphasis.
+// `snake_case_name` is not emphasis.
 function wordBound(match, text) {
   if (match[1][0] !== "_") return true;
   return !/\w/.test(text[match.index - 1] ?? "") && !/\w/.test(text[match.index + match[0].length] ?? "");
@@ -189,7 +189,7 @@ function wordBound(match, text) {
 
 function inline(text, depth = 0) {
   if (depth > DEEPEST) return [text];
-  const found = [];
+  const nodes = [];
   let plain = "";
   let at = 0;
   while (at < text.length) {
@@ -198,13 +198,13 @@ function inline(text, depth = 0) {
       plain += text[at++];
       continue;
     }
-    if (plain) found.push(plain);
+    if (plain) nodes.push(plain);
     plain = "";
-    found.push(hit.node);
+    nodes.push(hit.node);
     at = hit.end;
   }
-  if (plain) found.push(plain);
-  return found;
+  if (plain) nodes.push(plain);
+  return nodes;
 }
 
 function inlineAt(text, at, depth) {

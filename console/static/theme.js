@@ -1,4 +1,4 @@
-// Runs before the first paint: the theme and language that were chosen, else the system's.
+// Runs before the first paint: applies the chosen theme and language, or the system's by default.
 (() => {
   const root = document.documentElement;
   const read = (key) => {

@@ -1,10 +1,10 @@
-// Lines of the conversation as DOM nodes. Nothing here knows the network.
+// Lines of the conversation as DOM nodes; no network access.
 
 import { icon } from "./icons.js";
 import { renderMarkdown } from "./markdown.js";
 import { clock, day, word } from "./words.js";
 
-// The edge gives other kinds to be kept, not to be shown.
+// The edge serves other media types as downloads.
 const SHOWN = new Set(["image/png", "image/jpeg"]);
 
 export function make(tag, attributes = {}, ...children) {
@@ -21,7 +21,7 @@ export function dayLine(at) {
   return make("div", { class: "day", role: "separator" }, make("span", {}, day(at)));
 }
 
-// What a person said, and how far it has come. `actions` has retry(id), discard(id).
+// A person's message and its delivery state (`mark`). `actions` has retry(id), discard(id).
 export function userLine(line, { mark, actions }) {
   const files = (line.attachments ?? []).map((file) => fileChip(file.name || file.media_type));
   const bubble = make(
@@ -46,7 +46,7 @@ function userMeta(line, mark, actions) {
   );
 }
 
-// A reply as it was delivered. `choose(value)` is called where a choice is offered and taken.
+// A delivered reply. `choose(value)` is called when a choice is clicked.
 export function replyLine(line, { historyUrl, choose }) {
   const bubble = make("div", { class: "bubble" }, make("span", { class: "unseen" }, "Portico: "));
   const parts = line.parts?.length ? line.parts : [{ type: "text", text: line.text ?? "" }];
@@ -74,8 +74,8 @@ function markdown(text) {
   return make("div", { class: "markdown" }, renderMarkdown(text));
 }
 
-function choices(offered, choose) {
-  const buttons = offered.map(({ label, value }) =>
+function choices(options, choose) {
+  const buttons = options.map(({ label, value }) =>
     make("button", { type: "button", class: "choice", onclick: () => choose(value) }, label),
   );
   return make("div", { class: "choices", role: "group" }, ...buttons);
@@ -91,7 +91,7 @@ function fileChip(name) {
   return make("span", { class: "chip" }, icon("file"), make("span", {}, name));
 }
 
-// Only addresses of this edge: a part says where its file lies, and nothing else is followed.
+// Only paths of this edge: the URL comes from a reply's part, and no other host may be linked.
 function ownUrl(url) {
   return url.startsWith("/v1/") ? url : "#";
 }
@@ -106,20 +106,20 @@ function picture(part) {
   return make("a", { class: "picture", href: ownUrl(part.url), target: "_blank", rel: "noopener" }, image);
 }
 
-// What a tool does right now; `show(frame)` replaces it. A fraction of null is work whose end nobody knows.
+// A tool's progress; `show(frame)` replaces it. A fraction of null shows an indeterminate bar.
 export function progressLine() {
   const text = make("span", { class: "doing" });
   const bar = make("progress", { max: "1", "aria-label": word("progress") });
   const node = make("article", { class: "line reply draft working", role: "status" }, make("div", { class: "bubble" }, text, bar));
-  node.show = ({ tool, text: said, fraction }) => {
-    text.textContent = [tool, said || word("progress")].filter(Boolean).join(": ");
+  node.show = ({ tool, text: step, fraction }) => {
+    text.textContent = [tool, step || word("progress")].filter(Boolean).join(": ");
     if (typeof fraction === "number") bar.value = fraction;
     else bar.removeAttribute("value");
   };
   return node;
 }
 
-// A reply that is being written; `show(text)` replaces what it says.
+// A reply that is being written; `show(text)` replaces its text.
 export function draftLine(turn) {
   const text = make("div", { class: "markdown" });
   const dots = make("span", { class: "dots", role: "img", "aria-label": word("thinking") }, ...[0, 1, 2].map(() => make("i")));
@@ -147,7 +147,7 @@ async function copy(text, button) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
   } else {
-    // The clipboard is only there over TLS or on localhost.
+    // navigator.clipboard is only available over TLS or on localhost.
     const area = make("textarea", { class: "unseen" });
     area.value = text;
     document.body.append(area);

@@ -6,9 +6,9 @@ export const language = () => (document.documentElement.lang === "zh" ? "zh" : "
 export const locale = () => (language() === "zh" ? "zh-CN" : "en");
 
 export function word(key, values = {}) {
-  const found = WORDS[language()][key] ?? key;
-  if (typeof found !== "string") return found;
-  return found.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+  const text = WORDS[language()][key] ?? key;
+  if (typeof text !== "string") return text;
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
 export function chooseLanguage(chosen) {
@@ -17,7 +17,7 @@ export function chooseLanguage(chosen) {
   putWords(document);
 }
 
-// Fills what the shell has marked: data-word is text, data-label a name for those who do not see it.
+// Fills the marked elements: data-word sets the text, data-label the accessible name.
 export function putWords(root) {
   for (const node of root.querySelectorAll("[data-word]")) node.textContent = word(node.dataset.word);
   for (const node of root.querySelectorAll("[data-label]")) {
