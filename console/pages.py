@@ -24,6 +24,7 @@ STATIC = FOLDER / "static"
 CHAT_PAGE, CLOSED_PAGE = FOLDER / "chat.html", FOLDER / "closed.html"
 ICON = STATIC / "icon.svg"
 REVALIDATE = "no-cache"
+EVERY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]  # HEAD comes with GET
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'",
@@ -40,7 +41,7 @@ def mount(app: FastAPI) -> None:
             Route("/favicon.ico", _icon, methods=["GET"], include_in_schema=False),
             Route("/console/static/texts.js", _texts, methods=["GET"], include_in_schema=False),
             Mount("/console/static", _Static(directory=STATIC)),
-            Route("/console/{path:path}", _no_page, include_in_schema=False),
+            Route("/console/{path:path}", _no_page, methods=EVERY_METHOD, include_in_schema=False),
         ]
     )
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import httpx2
 import pytest
 from playwright.sync_api import BrowserContext, expect
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.console.conftest import OpenChat, login_path
 from tests.support import RunningStack
@@ -34,6 +36,23 @@ def test_without_a_session_nothing_is_behind_the_page(stack: RunningStack, path:
 def test_without_a_session_no_payload_is_decoded(stack: RunningStack) -> None:
     response = httpx2.post(stack.url + "/codec/decode", json={"payloads": []})
     assert response.status_code == 401
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_without_a_session_no_method_learns_of_a_page(stack: RunningStack, method: str) -> None:
+    response = httpx2.request(method, stack.url + "/console/nosuch")
+    assert response.status_code == 401
+    assert "portico open" in response.text
+
+
+@pytest.mark.parametrize("path", ["/", "/console/", "/console/nosuch", "/console/static/chat.js"])
+def test_without_a_session_no_socket_of_the_console_opens(stack: RunningStack, path: str) -> None:
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(stack.url.replace("http", "ws", 1) + path, proxy=None),
+    ):
+        pass
+    assert refused.value.response.status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/", "/console/", "/console/nosuch"])
@@ -98,6 +117,8 @@ def test_the_page_paints_without_scripts(
     page.goto(stack.url + login_path(stack))
     expect(page.locator("#text")).to_be_visible()
     expect(page.get_by_role("heading", name="Portico")).to_be_visible()
+    # Buttons whose icon a script would add are hidden instead of shown empty.
+    expect(page.locator("#send")).to_be_hidden()
     # Chromium parses <noscript> as text while only the execution of scripts is switched off.
     explained = page.locator("noscript").text_content() or ""
     assert "portico send" in explained and "JavaScript。" in explained
