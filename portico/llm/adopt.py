@@ -12,7 +12,6 @@ from portico.logs import logger
 from portico.settings.home import Home
 from portico.settings.load import load_settings, settings_path
 from portico.settings.settings import Settings
-from portico.settings.toml_file import put_table_first, read_toml
 
 log = logger("settings")
 
@@ -27,6 +26,8 @@ def adopt(path: Path, offer: Offer) -> str:
 
 def put_route(path: Path, label: str, values: dict[str, str]) -> str:
     """The same with any table of a route; its name is derived from `label`."""
+    from portico.settings.toml_file import put_table_first, read_toml  # tomlkit takes a MiB of each process
+
     name = re.sub(r"[^A-Za-z0-9_]+", "-", label).strip("-").lower()
     routes: dict[str, Any] = read_toml(path).get("llm", {}).get("routes", {})
     if routes.get(name) != values or next(iter(routes)) != name:
