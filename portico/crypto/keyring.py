@@ -195,7 +195,7 @@ def load_master_key(home: Home) -> bytes:
     """32 bytes from the environment or the 0600 file, which is made at the very first start."""
     if (key := master_key_from_environment()) is not None:
         return key
-    wrapped_before = home.keyring.exists()  # asked first: another process of this first start makes both
+    wrapped_before = home.keyring.exists()  # read first: another process of this first start may create both
     if not home.master_key.exists():
         if wrapped_before:
             raise Misconfigured(

@@ -55,7 +55,7 @@ class StoredKeyring:
     """Where a keyring and its master key are stored, and how their files are replaced.
 
     `in_place`: the files are mounted into containers one by one. A mounted file does not follow a rename, so its
-    content is written over; the complete content is stored in a file beside it first.
+    content is written over; the complete content is stored in a second file first.
     """
 
     keyring: Path
@@ -265,12 +265,12 @@ def add_data_key(home: Home, purpose: str) -> None:
 
 
 def finish_writing(path: Path) -> None:
-    """Complete a write in place that was stopped, from its staged copy. Raises `Misconfigured`."""
-    beside = _beside(path)
-    if beside.exists():
+    """Complete a write in place that was stopped, from the second file. Raises `Misconfigured`."""
+    staged = _staged(path)
+    if staged.exists():
         with _write_errors(path):
-            _overwrite(path, beside.read_bytes())
-            beside.unlink()
+            _overwrite(path, staged.read_bytes())
+            staged.unlink()
 
 
 def _write(stored: StoredKeyring, path: Path, content: bytes) -> None:
@@ -279,9 +279,9 @@ def _write(stored: StoredKeyring, path: Path, content: bytes) -> None:
         if not stored.in_place:
             write_private(path, content, mode=path.stat().st_mode & 0o777)
             return
-        write_private(_beside(path), content)
+        write_private(_staged(path), content)
         _overwrite(path, content)
-        _beside(path).unlink()
+        _staged(path).unlink()
 
 
 def _overwrite(path: Path, content: bytes) -> None:
@@ -300,7 +300,7 @@ def _overwrite(path: Path, content: bytes) -> None:
         path.chmod(mode)
 
 
-def _beside(path: Path) -> Path:
+def _staged(path: Path) -> Path:
     return path.with_name(f".{path.name}.writing")
 
 

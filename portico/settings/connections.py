@@ -20,7 +20,7 @@ from portico.settings.settings import Settings
 
 @dataclass(frozen=True)
 class TemporalAccess:
-    """How an external Temporal is spoken to. Without `tls` it is one on a network of our own."""
+    """How to connect to an external Temporal. Without `tls` it is on a private network."""
 
     tls: bool = False
     ca: bytes | None = None
@@ -67,20 +67,20 @@ def connect_to(settings: Settings, home: Home) -> Connections:
     )
 
 
-def temporal_access(given: TemporalSettings) -> TemporalAccess:
+def temporal_access(temporal: TemporalSettings) -> TemporalAccess:
     """Raises `Misconfigured` where a file is missing."""
-    files = (given.tls_ca, given.tls_certificate, given.tls_key)
+    files = (temporal.tls_ca, temporal.tls_certificate, temporal.tls_key)
     try:
         ca, certificate, key = (path.read_bytes() if path else None for path in files)
     except OSError as error:
         raise Misconfigured(f"[temporal]: {error.filename} cannot be read ({error.strerror})") from None
     return TemporalAccess(
-        tls=given.tls or bool(given.tls_name) or given.api_key is not None or any(files),
+        tls=temporal.tls or bool(temporal.tls_name) or temporal.api_key is not None or any(files),
         ca=ca,
         certificate=certificate,
         key=key,
-        name=given.tls_name or None,
-        api_key=given.api_key.get_secret_value() if given.api_key else "",
+        name=temporal.tls_name or None,
+        api_key=temporal.api_key.get_secret_value() if temporal.api_key else "",
     )
 
 
@@ -94,12 +94,12 @@ class SandboxAddress:
 
 
 def sandbox_address(settings: Settings, home: Home) -> SandboxAddress:
-    """As the supervisor left it this moment; cheap enough to be asked before every call."""
-    given = settings.sandbox
-    if not given.enabled:
+    """The state that the supervisor wrote last; cheap enough to be read before every call."""
+    sandbox = settings.sandbox
+    if not sandbox.enabled:
         return SandboxAddress(unavailable="the sandbox is switched off ([sandbox] enabled)")
-    if given.url:
-        return SandboxAddress(given.url, given.key.get_secret_value() if given.key else "")
+    if sandbox.url:
+        return SandboxAddress(sandbox.url, sandbox.key.get_secret_value() if sandbox.key else "")
     address, known = part_address(home, "sandbox"), read_state(home.sandbox_state)
     if not address:
         return SandboxAddress(unavailable="no sandbox was started here")
@@ -116,7 +116,7 @@ def part_address(home: Home, part: str) -> str | None:
 
 
 def triton_address(settings: Settings, home: Home) -> tuple[str, SecretStr]:
-    """Address of Triton, and the key with which models are loaded (empty where the settings give none)."""
+    """Address of Triton, and the key with which models are loaded (empty if the settings have none)."""
     if settings.models.triton:
         return settings.models.triton, settings.models.triton_key or SecretStr("")
     key = read_state(home.credentials).get("triton_admin_key", "")

@@ -56,7 +56,7 @@ class Home:
 
     @property
     def unfinished_restore(self) -> Path:
-        """There while files of a backup take the place of a home's."""
+        """Exists while files of a backup replace those of the home."""
         return self.root / "restore.unfinished"
 
     @property
@@ -74,7 +74,7 @@ class Home:
 
     @property
     def pulls(self) -> Path:
-        """Language models that are being fetched; nothing here is served."""
+        """Downloads of language models in progress; nothing here is served."""
         return self.root / "pulls"
 
     @property
@@ -107,7 +107,7 @@ class Home:
 
     @property
     def understand_counts(self) -> Path:
-        """What the worker's memory of texts brought, for the edge's metrics."""
+        """Hit counts of the worker's understand cache, for the edge's metrics."""
         return self.run / "understand-cache.json"
 
     @property

@@ -48,8 +48,8 @@ def settings_path(home: Home, config: Path | None = None) -> Path:
 
 
 def _config_from_environment() -> Path | None:
-    given = os.environ.get("PORTICO_CONFIG")  # noqa: TID251 - reserved name
-    return Path(given).expanduser() if given else None
+    path = os.environ.get("PORTICO_CONFIG")  # noqa: TID251 - reserved name
+    return Path(path).expanduser() if path else None
 
 
 def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
@@ -66,8 +66,8 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
 
 
 def _variables(environment: dict[str, str]) -> dict[tuple[str, ...], tuple[str, str]]:
-    """Where in the settings each variable belongs, with name and value. Unknown ones are left out, aloud."""
-    found = {}
+    """Where in the settings each variable belongs, with name and value. Unknown ones are skipped with a warning."""
+    values = {}
     for name, value in sorted(environment.items()):
         rest = name.removeprefix("PORTICO_")
         if rest == name or _is_reserved(rest):
@@ -76,8 +76,8 @@ def _variables(environment: dict[str, str]) -> dict[tuple[str, ...], tuple[str, 
         if _kind_of(steps) is None or _is_service_link(steps, value):
             log.warning("settings.unknown_variable", name=name)
             continue
-        found[steps] = (name, value)
-    return found
+        values[steps] = (name, value)
+    return values
 
 
 def _listed(steps: tuple[str, ...], value: str) -> str | list[str]:

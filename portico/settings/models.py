@@ -13,7 +13,7 @@ RESERVED_ROUTES = frozenset({"auto", "routes", "use", "usage"})
 
 
 class RouteSettings(Table):
-    kind: Literal["openai", "triton"] = Field(description="what speaks there")
+    kind: Literal["openai", "triton"] = Field(description="protocol of the server")
     base_url: str = Field("", description="for openai: base URL that ends in /v1")
     model: str = Field(description="name of the model at that place")
     api_key: str = Field("", description="secret:NAME, env:NAME or file:PATH; empty for most local servers")
@@ -21,11 +21,15 @@ class RouteSettings(Table):
     timeout_s: float = Field(120, description="longest wait for the whole answer", gt=0)
     first_token_timeout_s: float = Field(60, description="longest wait for the first token", gt=0)
     concurrency: int = Field(4, description="answers of it at once, of chats and programs together", ge=1)
-    queue: int = Field(32, description="askers of a process that may wait for it; more come again", ge=0)
+    queue: int = Field(
+        32,
+        description="requests of a process that may wait for it; further ones are refused and retried",
+        ge=0,
+    )
     input_cost_per_mtok: float = Field(0, description="price of a million tokens that it reads", ge=0)
     output_cost_per_mtok: float = Field(0, description="price of a million tokens that it writes", ge=0)
     cost_per_day: float = Field(
-        0, description="it is not asked any more on a day on which it cost this; 0: no limit", ge=0
+        0, description="most that it may cost a day; it is not used any more that day. 0: no limit", ge=0
     )
 
 
@@ -33,7 +37,7 @@ class LlmSettings(Table):
     routes: dict[str, RouteSettings] = Field({}, description="language models, tried in this order")
     currency: str = Field("EUR", description="what the prices are in; a label, nothing is converted")
     door_data_class: Literal["local", "shareable"] = Field(
-        "local", description="data class of what programs ask at the OpenAI-compatible endpoint"
+        "local", description="data class of requests at the OpenAI-compatible endpoint"
     )
 
     @field_validator("routes")
@@ -97,5 +101,5 @@ class ModelSettings(Table):
     @classmethod
     def _are_ports(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not all(0 < port < 65536 for port in value):
-            raise ValueError("a port lies between 1 and 65535")
+            raise ValueError("a port is between 1 and 65535")
         return value

@@ -1,4 +1,4 @@
-"""Reads secrets from files, as containers get them."""
+"""Reads a secret from a file of its own, as mounted into containers."""
 
 from __future__ import annotations
 

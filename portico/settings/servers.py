@@ -1,4 +1,4 @@
-"""Tables of the settings: where objects, rows and histories lie, and what an edge alone knows of them."""
+"""Tables of the settings: object storage, database, Temporal, and those of an edge for webhooks alone."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class TemporalSettings(Table):
         False, description="speak TLS with an external Temporal; any of the next four means so, too"
     )
     tls_ca: Path | None = Field(
-        None, description="PEM file of who signed the server's certificate; empty: the system's"
+        None, description="PEM file of the CA that signed the server's certificate; empty: the system's"
     )
-    tls_certificate: Path | None = Field(None, description="PEM file with the certificate that we show")
+    tls_certificate: Path | None = Field(None, description="PEM file with the client certificate")
     tls_key: Path | None = Field(None, description="PEM file with its private key")
     tls_name: str = Field(
         "", description="name that the server's certificate carries, where it is not the address"

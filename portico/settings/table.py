@@ -1,4 +1,4 @@
-"""Base of every table of the settings, and values that refer to a secret."""
+"""Base class of the settings' tables, and values that refer to a file or variable with a secret."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ MIB = 1024 * 1024
 
 
 def _from_its_place(value: object) -> object:
-    """`file:PATH` and `env:NAME` stand for what is there, so that containers are given secrets as files."""
+    """`file:PATH` and `env:NAME` are replaced by the content, so that containers can mount secrets as files."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not isinstance(text, str) or not text.startswith(("file:", "env:")):
         return value
     kind, _, place = text.partition(":")
     try:
-        found = read_secret_file(place) if kind == "file" else os.environ[place]  # noqa: TID251 - named by the owner
+        content = read_secret_file(place) if kind == "file" else os.environ[place]  # noqa: TID251 - named by the owner
     except (Misconfigured, KeyError):
         raise ValueError(f"{text} is not there or cannot be read") from None
-    return found.strip()
+    return content.strip()
 
 
 Text = Annotated[str, BeforeValidator(_from_its_place)]

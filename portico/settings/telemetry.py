@@ -1,4 +1,4 @@
-"""The table `[telemetry]`: what Portico tells about itself, and to whom. Nothing, unless it is asked to."""
+"""The table `[telemetry]`: traces and metrics, and where they go. Off by default."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class ToolSettings(Table):
     offer_to_models: bool = Field(True, description="language models may ask for tools")
     offered: tuple[str, ...] = Field(
         ("*",),
-        description='names of the tools that models are told of, with `*`: `["time", "files_*"]`. All shipped ones '
+        description='names of the tools that models are offered, with `*`: `["time", "files_*"]`. All shipped ones '
         "take about 6,000 tokens, which small models do not have",
     )
     rounds: int = Field(

@@ -27,7 +27,7 @@ SESSION_TOUCH_S = 3600.0
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks. `key_id` is empty for a session."""
+    """The authenticated caller. `key_id` is empty for a session."""
 
     person_id: str
     role: str
@@ -65,7 +65,7 @@ class Access:
         return token
 
     async def adopt_key(self, token: str, role: str, name: str, *, person_id: str) -> bool:
-        """Take a token that was made elsewhere, such as a deployment's. False where it is no token, or was taken."""
+        """Take a token that was made elsewhere, such as a deployment's. False if it is malformed or already stored."""
         if not _TOKEN.fullmatch(token):
             return False
         key_id = "key-" + _hash(token)[:12]
@@ -165,10 +165,10 @@ class Access:
             ).fetchone()
             return (Principal(row["id"], row["role"]), row["seen_at"]) if row is not None else None
 
-        found = await self._db.read(work)
-        if found is None:
+        row = await self._db.read(work)
+        if row is None:
             return None
-        principal, seen_at = found
+        principal, seen_at = row
         if now - seen_at > SESSION_TOUCH_S:
             await self._touch(digest, now)
         return principal

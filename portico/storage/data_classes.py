@@ -1,4 +1,4 @@
-"""Which conversations their owner made shareable, or took back. Asked at every decision, never remembered."""
+"""Data classes that owners set for conversations. Read at every decision, never cached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class DataClasses:
         self._db = db
 
     async def get(self, conversation_id: str) -> str | None:
-        """The class that was set for this one conversation; nothing where none was."""
+        """The class set for this conversation; None if there is no such row."""
 
         def work(connection: Connection) -> str | None:
             row = connection.execute(
@@ -24,7 +24,7 @@ class DataClasses:
         return await self._db.read(work)
 
     async def set(self, conversation_id: str, data_class: str, *, decision_id: str) -> None:
-        """Holds from the next question on. `decision_id` is the decision that allowed it."""
+        """Applies from the next decision. `decision_id` is the decision that allowed it."""
         values = (conversation_id, data_class, decision_id, time.time())
         await self._db.write(
             lambda connection: (

@@ -1,4 +1,4 @@
-"""Events that could not be worked off, kept whole with their cause, so that a person can try them again."""
+"""Dead letters: events whose processing failed for good, stored with their cause for a manual retry."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class DeadLetters:
         self._clock = clock
 
     async def add(self, letter: DeadLetter) -> None:
-        """Keep it, durably; one that is there already stays as it is."""
+        """Insert durably; an existing row is left unchanged."""
         values = vars(letter) | {
             "cause": Private(letter.cause[:CAUSE_LENGTH]),
             "event_json": Private(letter.event_json),
@@ -60,11 +60,11 @@ class DeadLetters:
         return await self._fetch(f"{where} ORDER BY created_at DESC, id LIMIT ?", (limit,))
 
     async def get(self, letter_id: str) -> DeadLetter | None:
-        found = await self._fetch("id = ?", (letter_id,))
-        return found[0] if found else None
+        letters = await self._fetch("id = ?", (letter_id,))
+        return letters[0] if letters else None
 
     async def close(self, letter_id: str, how: str) -> bool:
-        """False where there is none, or it is closed: who closes it first is the one who retries it."""
+        """False if it does not exist or is closed already: whoever closes it first may retry it."""
         now = self._clock()
 
         def work(connection: Connection) -> bool:
@@ -76,7 +76,7 @@ class DeadLetters:
         return await self._db.write(work, durable=True)
 
     async def count_open(self) -> int:
-        """Number of open dead letters."""
+        """The number of open dead letters."""
 
         def work(connection: Connection) -> int:
             counted = connection.execute("SELECT count(*) AS open FROM dead_letters WHERE closed_at IS NULL")

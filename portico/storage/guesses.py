@@ -17,7 +17,7 @@ def guessed_too_often(connection: Connection, guesser: str, now: float) -> bool:
 
 
 def guesses_left_at(connection: Connection, guesser: str) -> float:
-    """When the window of one who guessed too often ends."""
+    """When the window of a caller with too many failed attempts ends."""
     row = connection.execute("SELECT since FROM guesses WHERE guesser = ?", (Sought(guesser),)).fetchone()
     return float(row["since"]) + WINDOW_S
 

@@ -40,7 +40,7 @@ class Inbox:
         def work(connection: Connection) -> bool:
             owners = _owners(connection, conversation_id, keys)
             others = owners - {turn_id}
-            # a new key together with a known one is another name of the same event
+            # a new key next to a known one is another name of the same event
             _own(connection, conversation_id, keys, min(others) if others else turn_id, now)
             if others:
                 return False
@@ -116,7 +116,7 @@ def _list_conversation(connection: Connection, ref: ConversationRef, *, title: s
 
 
 def _chat(ref: ConversationRef) -> str:
-    """A chat of the web is an id of our own, and is looked for by its beginning; a platform's tells who it is."""
+    """A web chat is an id of our own and is searched by prefix; a platform's chat id identifies a person."""
     return ref.chat if ref.channel == DIRECT_CHANNEL else Sought(ref.chat)
 
 

@@ -11,7 +11,7 @@ class Leases:
         self._db = db
 
     async def acquire(self, name: str, holder: str, ttl_s: float, now: float) -> bool:
-        """Take or renew a lease; False while another process holds it."""
+        """Take or renew a lease; False while another holder has it."""
 
         def work(connection: Connection) -> bool:
             taken = connection.execute(

@@ -1,4 +1,4 @@
-"""What tools of MCP servers are known to say of themselves: a description that changes has to be approved again.
+"""Pinned descriptions of MCP tools: a description that changes has to be approved again.
 
 The tools that a server has when it is first met are taken as they are: the owner has just written it into the
 settings. What comes later, a changed tool or one more, waits for a yes.
@@ -40,7 +40,7 @@ class Described:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 (hex) over all of its description that a model or a person sees."""
+        """SHA-256 (hex) over everything about it that a model or a person is shown."""
         exact = json.dumps([self.tool, self.description, self.parameters], sort_keys=True)
         return hashlib.sha256(exact.encode()).hexdigest()
 
@@ -99,10 +99,10 @@ class McpPins:
             row = connection.execute(f"SELECT {_COLUMNS} FROM mcp_pins WHERE name = ?", (name,)).fetchone()
             return _pin(row) if row is not None else None
 
-        found = await self._db.read(work)
-        if found is None:
+        pin = await self._db.read(work)
+        if pin is None:
             raise NotFound(f"a tool '{name[:64]}' of an MCP server")
-        return found
+        return pin
 
     async def approve(self, name: str, content_hash: str, *, by: str, decision_id: str) -> None:
         """Take the pending description with exactly this hash. Raises `NotFound`, `Conflict` for another one."""
@@ -124,25 +124,25 @@ class McpPins:
 
 def _insert(connection: Connection, server: str, identity: str, one: Described, *, approved: bool) -> None:
     now = time.time()
-    told = (one.content_hash, one.description, json.dumps(one.parameters))
+    description = (one.content_hash, one.description, json.dumps(one.parameters))
     nothing = ("", "", "")
     connection.execute(
         put("mcp_pins", _PUT, key=("name",)),
         (
             *(one.name, server, identity, one.tool),
-            *(told if approved else nothing),
-            *(nothing if approved else told),
+            *(description if approved else nothing),
+            *(nothing if approved else description),
             *(now, now if approved else 0.0, "", ""),
         ),
     )
 
 
 def _note(connection: Connection, one: Described, *, changed: bool) -> None:
-    told = (one.content_hash, one.description, json.dumps(one.parameters)) if changed else ("", "", "")
+    description = (one.content_hash, one.description, json.dumps(one.parameters)) if changed else ("", "", "")
     connection.execute(
         "UPDATE mcp_pins SET tool = ?, pending_hash = ?, pending_description = ?, pending_parameters = ?, seen_at = ? "
         "WHERE name = ?",
-        (one.tool, *told, time.time(), one.name),
+        (one.tool, *description, time.time(), one.name),
     )
 
 

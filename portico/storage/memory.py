@@ -132,8 +132,10 @@ class Memory:
         return await self._db.read(work)
 
     async def conversation(self, conversation_id: str) -> ConversationSummary | None:
-        found = await self._db.read(lambda connection: _summaries(connection, "id = ?", (conversation_id,)))
-        return found[0] if found else None
+        summaries = await self._db.read(
+            lambda connection: _summaries(connection, "id = ?", (conversation_id,))
+        )
+        return summaries[0] if summaries else None
 
 
 def _said_once(lines: list[HistoryLine]) -> list[HistoryLine]:

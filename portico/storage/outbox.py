@@ -1,7 +1,7 @@
 """Effectively-once delivery: a row for each call of a platform, `ready → sending → sent | refused | unknown`.
 
 Every write compares the row's attempt, a fence that moves on whenever the row becomes ready again: whoever
-holds an older attempt can change nothing. A row found `sending` is one whose end nobody knows.
+holds an older attempt can change nothing. A row left `sending` has an unknown outcome.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NO_SEQ = 2**62
 class Begun:
     """What to do now. `wait`: begin again at `wait_until`, which is reserved. `ambiguous`: repeat or hold.
 
-    `stale`: another attempt has gone further than the one that asked.
+    `stale`: a newer attempt owns the row.
     """
 
     kind: BeginKind
@@ -55,7 +55,7 @@ class Outbox:
     # --- before the call --------------------------------------------------------------------------------
 
     async def prepare(self, rows: Sequence[NewRow], *, now: float) -> tuple[OutboxRow, ...]:
-        """Make the rows that are missing; a stored one stays as it is. In the order given."""
+        """Insert missing rows; stored ones are left unchanged. Keeps the order of the arguments."""
         return await self._db.write(
             lambda connection: insert_missing(connection, rows, now=now), durable=True
         )
@@ -112,7 +112,7 @@ class Outbox:
     ) -> bool:
         """Record the end of an attempt; False where a newer attempt owns the row. Durable.
 
-        An end that comes after the row was found `unknown` is still taken while no newer attempt was made.
+        A result that comes after the row became `unknown` is still recorded while no newer attempt was made.
         """
 
         def work(connection: Connection) -> bool:
@@ -176,8 +176,8 @@ class Outbox:
     # --- reading ----------------------------------------------------------------------------------------
 
     async def get(self, row_id: str) -> OutboxRow | None:
-        found = await self._db.read(lambda connection: fetch(connection, "row_id = ?", (row_id,)))
-        return found[0] if found else None
+        rows = await self._db.read(lambda connection: fetch(connection, "row_id = ?", (row_id,)))
+        return rows[0] if rows else None
 
     async def of_turn(self, turn_id: str) -> tuple[OutboxRow, ...]:
         return await self._db.read(
@@ -214,10 +214,10 @@ class _Place:
 
 
 def _existing(connection: Connection, row_id: str) -> OutboxRow:
-    found = fetch(connection, "row_id = ?", (row_id,))
-    if not found:
+    rows = fetch(connection, "row_id = ?", (row_id,))
+    if not rows:
         raise NotFound(f"outbox row {row_id}")
-    return found[0]
+    return rows[0]
 
 
 def _begin(connection: Connection, row: OutboxRow, attempt: int, place: _Place, now: float) -> Begun:

@@ -75,8 +75,8 @@ def insert_missing(connection: Connection, rows: Sequence[NewRow], *, now: float
     """A row that is there stays as it is; a new one gets the conversation's next number."""
     stored = []
     for row in rows:
-        found = fetch(connection, "turn_id = ? AND part = ?", (row.turn_id, row.part))
-        stored.append(found[0] if found else _insert(connection, row, now))
+        existing = fetch(connection, "turn_id = ? AND part = ?", (row.turn_id, row.part))
+        stored.append(existing[0] if existing else _insert(connection, row, now))
     return tuple(stored)
 
 
@@ -96,7 +96,7 @@ def _insert(connection: Connection, row: NewRow, now: float) -> OutboxRow:
 
 
 def _next_seq(connection: Connection, conversation_id: str, now: float) -> int:
-    """Counted in the conversation's row, so that no number is given twice when rows are deleted."""
+    """Counted in the conversation's row, so that no number is reused when rows are deleted."""
     row = connection.execute(
         "INSERT INTO conversations (id, channel, account, chat, title, last_seq, created_at, last_at) "
         "VALUES (?, '', '', '', '', 1, ?, ?) "

@@ -1,4 +1,4 @@
-"""Who is who: people, the identities that they write from, and how a new identity is let in.
+"""People, the identities that they write from, and how a new identity is admitted.
 
 An unknown sender is a guest with a stable id. An owner approves a pairing code, or a one-time link makes the
 sender the owner's own identity.
@@ -33,7 +33,7 @@ DIRECT_CHANNEL = "web"
 
 @dataclass(frozen=True)
 class Pending:
-    """A sender who waits to be let in."""
+    """A sender who waits to be admitted."""
 
     code: str
     channel: str
@@ -80,11 +80,11 @@ class People:
         owner = "person-" + keyed_id(self._id_key, "first owner")
 
         def work(connection: Connection) -> str:
-            found = connection.execute(
+            row = connection.execute(
                 "SELECT id FROM people WHERE role = 'owner' ORDER BY created_at LIMIT 1"
             ).fetchone()
-            if found is not None:
-                return str(found["id"])
+            if row is not None:
+                return str(row["id"])
             _add_person(connection, owner, role="owner", name="owner", now=0.0)
             return owner
 
@@ -123,11 +123,11 @@ class People:
 
         def work(connection: Connection) -> Actor | None:
             _refuse_guesser(connection, guesser, now)
-            found = _pending(connection, "code = ? AND expires_at > ?", (Sought(code.strip().upper()), now))
-            if not found:
+            senders = _pending(connection, "code = ? AND expires_at > ?", (Sought(code.strip().upper()), now))
+            if not senders:
                 count_wrong(connection, guesser, now)
                 return None
-            sender = found[0]
+            sender = senders[0]
             person = self._guest_id(sender.channel, sender.account, sender.sender_id)
             _add_person(connection, person, role=role, name=sender.name, now=now)
             _add_identity(connection, sender, person, now)
@@ -186,9 +186,9 @@ class People:
 def _offer(connection: Connection, offer: Pending, now: float) -> str:
     connection.execute("DELETE FROM pairing_codes WHERE expires_at <= ?", (now,))
     same = (offer.channel, offer.account, Sought(offer.sender_id))
-    found = _pending(connection, "channel = ? AND account = ? AND sender_id = ?", same)
-    if found:
-        return found[0].code
+    waiting = _pending(connection, "channel = ? AND account = ? AND sender_id = ?", same)
+    if waiting:
+        return waiting[0].code
     row = connection.execute("SELECT count(*) AS open, min(expires_at) AS next FROM pairing_codes").fetchone()
     if row["open"] >= OPEN_CODES:
         raise TooMany("open pairing codes", retry_after_s=row["next"] - now)

@@ -27,7 +27,7 @@ class RatesLike(Protocol):
 
 
 def reserve(connection: Connection, bucket: str, *, per_s: float, burst: float, now: float) -> float:
-    """Take the next free place of a bucket; the time (not before `now`) at which it may be used."""
+    """Reserve the next free slot of a bucket; returns its time, not before `now`."""
     if per_s <= 0:
         return now
     interval = 1.0 / per_s
@@ -44,5 +44,5 @@ def reserve(connection: Connection, bucket: str, *, per_s: float, burst: float, 
 
 
 def forget_idle(connection: Connection, *, now: float) -> int:
-    """Drop buckets that stand for no waiting any more."""
+    """Delete buckets whose due time has passed."""
     return int(connection.execute("DELETE FROM rates WHERE due < ?", (now - LONGEST_WAIT_S,)).rowcount)

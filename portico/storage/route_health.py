@@ -1,4 +1,4 @@
-"""Last known state of each model route, shared by the processes that call it with those that show it."""
+"""Last state of each language model route, written by the processes that call it for those that show it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class SecretStore:
         await self._db.write(work, durable=True)
 
     async def ensure(self, name: str, value: str) -> str:
-        """What is stored under the name: the given value where there was none. The first of two wins."""
+        """The stored value; stores `value` where there was none. The first of two concurrent calls wins."""
         values = (name, Private(value), time.time())
 
         def work(connection: Connection) -> str:
@@ -54,7 +54,7 @@ class SecretStore:
         return await self._db.read(work)
 
     async def delete(self, name: str) -> bool:
-        """False where there was none."""
+        """False if there was no such secret."""
 
         def work(connection: Connection) -> bool:
             return connection.execute("DELETE FROM secrets WHERE name = ?", (name,)).rowcount == 1

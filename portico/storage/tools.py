@@ -17,7 +17,7 @@ FRESH_S = 0.3
 
 @dataclass(frozen=True)
 class PublishedTools:
-    """All of it at one moment. `published` is false until a worker has published the catalog."""
+    """A snapshot. `published` is false until a worker has published."""
 
     specs: tuple[ToolSpec, ...] = ()
     problems: tuple[str, ...] = ()

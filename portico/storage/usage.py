@@ -1,6 +1,6 @@
-"""What language models were asked and what it cost: a row for each answer, a sum for each day (UTC).
+"""Usage and cost of language models: a row for each response, a sum for each day (UTC).
 
-Sums are stored next to the rows, so that the cost of a query for today does not grow with usage.
+The sums are stored as well, so that reading the cost of today does not scan the rows.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ async def connect(
     lazy: bool = False,
     runtime: Runtime | None = None,
 ) -> Client:
-    """A client that encrypts its payloads. Raises `Unavailable`; `lazy` connects at the first call.
+    """A client that encrypts every payload. Raises `Unavailable`; `lazy` connects at the first call.
 
     `codec`: for an edge that may only seal. `s3=False`: for one that never carries large payloads.
     `runtime`: one that shows its metrics.
@@ -97,12 +97,12 @@ async def ensure_namespace(client: Client, retention_days: int) -> None:
 async def _ensure_retention(client: Client, days: int) -> None:
     wanted = Duration(seconds=days * 86_400)
     service = client.workflow_service
-    found = await _retention(client)
-    if found is None:
+    current = await _retention(client)
+    if current is None:
         await service.register_namespace(
             RegisterNamespaceRequest(namespace=client.namespace, workflow_execution_retention_period=wanted)
         )
-    elif found != wanted:
+    elif current != wanted:
         config = NamespaceConfig(workflow_execution_retention_ttl=wanted)
         await service.update_namespace(UpdateNamespaceRequest(namespace=client.namespace, config=config))
     for _ in range(_SPREAD_TRIES):  # a new namespace takes a moment to be known to all of the server

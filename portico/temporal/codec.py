@@ -1,7 +1,7 @@
 """Encryption of everything that Temporal stores: payloads, failures, memos, headers, summaries.
 
 Two encodings, distinguished by metadata: `aes256gcm` (content key) and `sealed` (to the core's public key, for an
-edge that can write but not read). A payload that is not encrypted is refused, so that who reaches Temporal's
+edge that can write but not read). A payload that is not encrypted is refused, so that whoever reaches Temporal's
 port cannot inject plain text.
 """
 
@@ -48,7 +48,7 @@ class SharedPayloadConverter(PydanticPayloadConverter):
         return cls._shared
 
     def __init__(self) -> None:
-        """Made whole by `__new__`, once."""
+        """Initialized by `__new__`, once."""
 
 
 class RefusedPayload(ValueError):
@@ -96,7 +96,7 @@ class EncryptionCodec(PayloadCodec):
 class WorkerCodec(EncryptionCodec):
     """For workers: a payload that is not ours becomes a marker without content instead of an error.
 
-    An error here would fail the workflow task for ever, so that one signal of any local process, or of who stole an
+    An error here would fail the workflow task for ever, so that one signal of any local process, or from a stolen
     edge, would stop a conversation; the marker is an envelope without a body, which ends as a dead letter. A worker
     with the wrong keys loses nothing by it: the marker is no conversation's state, so its tasks fail until it has
     the right ones.

@@ -1,4 +1,4 @@
-"""Large Temporal payloads in S3. They are ciphertext already: the codec runs before they are put away.
+"""Large Temporal payloads in S3. They are ciphertext already: the codec runs before they are stored.
 
 Where Temporal holds a reference that is none of ours, or that leads to nothing, the codec gets what is no ciphertext,
 and decides. An error would fail the workflow task for ever; one is raised only where S3 itself does not answer.
@@ -29,6 +29,7 @@ THRESHOLD_BYTES = 96 * 1024
 """Over the largest signal (64 KiB), below what a run may carry into the next one's history (100 KB)."""
 REGION = "us-east-1"
 _THREADS = 4
+_CLAIM_KEYS = {"bucket", "key", "hash_algorithm", "hash_value"}
 
 T = TypeVar("T")
 
@@ -46,12 +47,12 @@ class _OwnReferences(ExternalStorage):
 
     def _decode_reference(self, payload: Payload) -> ExternalStorageReference | None:
         try:
-            found = super()._decode_reference(payload)
+            reference = super()._decode_reference(payload)
         except (RuntimeError, TypeError, ValueError):
             return None
-        if found is None or found.driver_name != self.drivers[0].name():
+        if reference is None or reference.driver_name != self.drivers[0].name():
             return None
-        return found if {"bucket", "key", "hash_algorithm", "hash_value"} <= set(found.claim_data) else None
+        return reference if set(reference.claim_data) >= _CLAIM_KEYS else None
 
 
 class _Driver(S3StorageDriver):
@@ -62,7 +63,7 @@ class _Driver(S3StorageDriver):
 
     async def _one(self, context: StorageDriverRetrieveContext, claim: StorageDriverClaim) -> Payload:
         try:
-            (found,) = await super().retrieve(context, [claim])
+            (stored,) = await super().retrieve(context, [claim])
         except (ValueError, DecodeError):
             cause = "it is not what the reference says"
         except RuntimeError as error:
@@ -70,7 +71,7 @@ class _Driver(S3StorageDriver):
                 raise
             cause = "it is not there"
         else:
-            return found
+            return stored
         log.warning("payload.refused", cause=cause)
         return Payload()
 

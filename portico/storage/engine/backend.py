@@ -30,13 +30,13 @@ class Backend(Protocol):
     def connect(self, *, reading: bool) -> Connection: ...
 
     def begin_writing(self, connection: Connection, *, durable: bool) -> None:
-        """A transaction that sees all committed ones and excludes other writers."""
+        """An exclusive write transaction: it sees every committed one and has no concurrent writer."""
 
     def begin_reading(self, connection: Connection) -> None:
         """A transaction that sees one state of the database."""
 
     def is_away(self, error: BaseException) -> bool:
-        """True where waiting may help; False for a mistake in a statement."""
+        """True for a transient error; False for a mistake in a statement."""
 
     def unavailable(self, error: BaseException) -> Unavailable: ...
 

@@ -1,7 +1,7 @@
 """The database: one writer a process on its own thread, readers on others; `backend` says which it is.
 
 Writes that wait together are committed together, each in a savepoint of its own: one disk sync serves them
-all and a failing one takes no other with it. A function that is given here must not do anything but SQL.
+all and a failing one takes no other with it. A function passed here must run SQL only.
 """
 
 from __future__ import annotations
@@ -197,9 +197,9 @@ def _run_reading(backend: Backend, connection: Connection, job: _Job) -> None:
 
 def _as_told(backend: Backend, error: BaseException) -> BaseException:
     if isinstance(error, backend.errors) and backend.is_away(error):
-        told: BaseException = backend.unavailable(error)
-        told.__cause__ = error
-        return told
+        translated: BaseException = backend.unavailable(error)
+        translated.__cause__ = error
+        return translated
     return error
 
 

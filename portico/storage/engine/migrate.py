@@ -126,9 +126,9 @@ def apply(
         )
         connection.execute("COMMIT")
     except errors as error:
-        told = str(error).strip().partition("\n")[0]
+        detail = str(error).strip().partition("\n")[0]
         raise Misconfigured(
-            f"migration {migration.name} does not apply ({told}): the database is as it was before, and is not what "
+            f"migration {migration.name} does not apply ({detail}): the database is as it was before, and is not what "
             "its record of migrations says, or has no space; mend that, or put back a backup"
         ) from error
     finally:

@@ -61,7 +61,7 @@ class Ciphers:
         self._words = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"portico words v1").derive(secret)
 
     def seal(self, text: str) -> str:
-        """An empty text stays empty: statements ask for that."""
+        """An empty text stays empty: statements compare with ''."""
         if not text:
             return ""
         key = self._keyring.current("blob")  # the database key belongs to the embedded file and never changes
@@ -206,7 +206,7 @@ def opening_error(error: psycopg.Error) -> Misconfigured | Unavailable:
 
 
 class _Cursor:
-    """A statement without rows answers with none, instead of an error."""
+    """Returns no rows for statements without a result set."""
 
     def __init__(self, inner: psycopg.Cursor[Any]) -> None:
         self._inner = inner
@@ -246,7 +246,7 @@ def _ours(connection: Connection) -> PostgresConnection:
 
 
 def _adapt(adapters: AdaptersMap, ciphers: Ciphers) -> None:
-    """Teach a connection how marked values are stored, and how they come back."""
+    """Register adapters and loaders for marked values on a connection."""
 
     class PrivateDumper(Dumper):
         oid = psycopg.adapters.types["text"].oid
@@ -265,7 +265,7 @@ def _adapt(adapters: AdaptersMap, ciphers: Ciphers) -> None:
             return ("{" + ",".join(f'"{token}"' for token in ciphers.tokens(str(obj))) + "}").encode()
 
     class PlainDumper(PrivateDumper):
-        """What the server cannot hold, or would be taken for a stored value, is kept encrypted."""
+        """Text that the server cannot store, or that looks like a stored value, is encrypted."""
 
         def dump(self, obj: Any) -> Buffer:
             if "\0" in obj or obj.startswith("\x7f"):
@@ -273,7 +273,7 @@ def _adapt(adapters: AdaptersMap, ciphers: Ciphers) -> None:
             return str(obj).encode("utf-8", "surrogatepass")
 
     class BoolDumper(Dumper):
-        """The tables keep truth as 0 and 1."""
+        """The tables store booleans as 0 and 1."""
 
         oid = psycopg.adapters.types["int8"].oid
 

@@ -1,6 +1,6 @@
 """How a value of a statement is to be kept, where the database is not one encrypted file.
 
-Repositories mark what a person wrote, or what tells who they are. The embedded database encrypts every page and
+Repositories mark what a person wrote, or what identifies them. The embedded database encrypts every page and
 takes these as plain text; PostgreSQL stores them as its adapter says (`portico.storage.engine.postgres`).
 """
 

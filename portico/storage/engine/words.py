@@ -13,13 +13,13 @@ _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 
 def words_of(text: str) -> list[str]:
     """Words in lower case; of Han text, which has no spaces, every character and every pair."""
-    found: list[str] = []
+    words: list[str] = []
     for word in _WORD.findall(text.casefold()):
         if _HAN.search(word):
-            found += list(word) + [word[at : at + 2] for at in range(len(word) - 1)]
+            words += list(word) + [word[at : at + 2] for at in range(len(word) - 1)]
         else:
-            found.append(word)
-    return found
+            words.append(word)
+    return words
 
 
 def has_all(connection: Connection, text: str) -> tuple[str, tuple[str, ...]]:

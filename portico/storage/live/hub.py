@@ -1,6 +1,6 @@
 """Live updates from worker to api over a Unix socket: best effort, encrypted, never stored.
 
-They only make a page quicker: the outbox is the source of truth. Whenever one may be missing, subscribers get
+They only make a page quicker: the outbox is the durable state. Whenever one may be missing, subscribers get
 `{"kind": "resync"}` and look there. Kinds: `outbox`, `delta` (turn, text), `status` (turn, state), `resync`.
 """
 
@@ -36,7 +36,7 @@ log = logger("live")
 
 
 class LivePublisher:
-    """The worker's end. Publishing costs a queue's place; all else happens in one task."""
+    """The worker's end. Publishing is one queue operation; one task does the rest."""
 
     lost: tuple[type[Exception], ...] = (OSError,)
 
@@ -49,7 +49,7 @@ class LivePublisher:
         self._not_before = 0.0
 
     def publish(self, conversation_id: str, update: Update) -> None:
-        """Publish an update. Never waits; without a subscriber it is dropped."""
+        """Queue an update. Never waits; without a listener it is dropped."""
         loop = asyncio.get_running_loop()
         if self._pump is None or self._pump.done():
             if loop.time() < self._not_before:
@@ -133,7 +133,7 @@ class Subscription:
 
 
 class LiveHub:
-    """The api's end: takes what workers publish and gives it to those who subscribed to the conversation."""
+    """The api's end: forwards what workers publish to the subscribers of the conversation."""
 
     def __init__(self, home: Home, keyring: Keyring) -> None:
         self._path = home.live_socket
@@ -174,7 +174,7 @@ class LiveHub:
         task = asyncio.current_task()
         assert task is not None
         self._connected.add(task)
-        self.tell("", RESYNC)  # what a worker said before it reached us is lost
+        self.tell("", RESYNC)  # updates that a worker sent before it connected are lost
         try:
             while (frame := await self._frames.read(reader)) is not None:
                 self.tell(*frame)
@@ -199,7 +199,7 @@ class Frames:
         return len(body).to_bytes(4) + body
 
     async def read(self, reader: asyncio.StreamReader) -> tuple[str, Update] | None:
-        """The next update; None at the end of the connection or where it does not speak with our key."""
+        """The next update; None at the end of the connection or for a frame that is not encrypted with our key."""
         try:
             length = int.from_bytes(await reader.readexactly(4))
             if length > _FRAME_BYTES:
@@ -223,7 +223,7 @@ class Frames:
 
 @contextlib.contextmanager
 def _reachable(path: Path) -> Iterator[str]:
-    """A name of the socket that is short enough for the kernel (108 bytes), however long the path of the home is."""
+    """A name of the socket that is short enough for the kernel (108 bytes), however long the home's path is."""
     directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{directory}/{path.name}"

@@ -57,7 +57,7 @@ class PostgresPublisher(LivePublisher):
 
 
 class PostgresHub(LiveHub):
-    """The api's end; each of several api processes hears everything and keeps what its readers asked for."""
+    """The api's end; each api process receives every update and keeps those of its subscribers."""
 
     def __init__(self, home: Home, keyring: Keyring, url: str) -> None:
         super().__init__(home, keyring)
@@ -84,7 +84,7 @@ class PostgresHub(LiveHub):
         connection = await _connect(self._url)
         try:
             await connection.execute(f"LISTEN {CHANNEL}")
-            self.tell("", RESYNC)  # what was said before is lost
+            self.tell("", RESYNC)  # updates before this point are lost
             while True:
                 async for notice in connection.notifies(timeout=ALIVE_EVERY_S):
                     self._take(notice.payload)

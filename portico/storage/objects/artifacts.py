@@ -18,7 +18,7 @@ from portico.storage.objects.paths import clean_path
 LARGEST_BYTES = 100 << 20
 MOST_ARTIFACTS = 64
 OUTPUT = "/output"
-"""Not a name that `artifact_name` gives."""
+"""Not a name that `artifact_name` returns."""
 _COLUMNS = (
     *("invocation_id", "name", "person_id", "media_type", "size_bytes", "blob_key", "sha256", "created_at"),
 )
@@ -26,7 +26,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class KeptArtifact:
-    """Its owner, and where its content is stored."""
+    """Owner and storage location of an artifact."""
 
     name: str
     media_type: str

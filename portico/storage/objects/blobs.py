@@ -60,7 +60,7 @@ class BlobStore:
         return await self._run(lambda: self._ensure_bucket(retention_days + SPARE_DAYS))
 
     async def examine(self) -> None:
-        """Raises `Unavailable`, or `Misconfigured`: no bucket, wrong keys, no object lock where one is asked for."""
+        """Raises `Unavailable`, or `Misconfigured`: no bucket, wrong keys, or no object lock as set."""
         await self._run(self._examine)
 
     async def put(self, content: bytes) -> BlobRef:
@@ -74,7 +74,7 @@ class BlobStore:
         return await self._run(lambda: self._get(ref))
 
     async def delete(self, ref: BlobRef) -> None:
-        """Deleting what is gone is no error."""
+        """Idempotent: a missing blob is not an error."""
         await self._run(lambda: self._connected().remove_object(self._bucket, ref.key))
 
     async def prune(self, before: float, *, prefix: str = PAYLOAD_PREFIX) -> int:
@@ -171,15 +171,15 @@ class BlobStore:
 
         try:
             self._connected().make_bucket(self._bucket, object_lock=self._connections.object_lock)
-        except S3Error as error:  # another process of the same first start was faster
+        except S3Error as error:  # another process of the same first start created it
             if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                 raise
 
     def _prune(self, before: datetime, prefix: str) -> int:
         client, pruned = self._connected(), 0
-        for found in client.list_objects(self._bucket, prefix=prefix, recursive=True):
-            if found.object_name and found.last_modified and found.last_modified < before:
-                client.remove_object(self._bucket, found.object_name)
+        for stored in client.list_objects(self._bucket, prefix=prefix, recursive=True):
+            if stored.object_name and stored.last_modified and stored.last_modified < before:
+                client.remove_object(self._bucket, stored.object_name)
                 pruned += 1
         return pruned
 
@@ -217,7 +217,7 @@ def _has_lock(client: Minio, bucket: str) -> bool:
 
 
 def _expire_payloads(client: Minio, bucket: str, days: int) -> bool:
-    """Add our rule to existing ones; True when the server returns it."""
+    """Adds our rule to existing ones. True if the server returns it when read back."""
     from minio.commonconfig import ENABLED, Filter
     from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
