@@ -99,8 +99,7 @@ class DeliveryRaces(RuleBasedStateMachine):
                 rows, rates=Rates(), account_key="a", chat_key="c", now=self.now
             )
         )
-        if begun is not None:
-            self.workers[name] = Worker(begun.row, going=begun.kind == "go")
+        self.workers[name] = Worker() if begun is None else Worker(begun.row, going=begun.kind == "go")
 
     def begins_what_it_read(self, name: str) -> None:
         worker = self.workers[name]
