@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from portico.contracts.messages import Message, MessageKind, Sender
+from portico.texts import catalog
 from portico.tools.parameters import typed, usage
 from workflows import decide, replies
 from workflows.commands import TypedCall, approval_word, typed_call
@@ -148,10 +149,12 @@ def test_anything_else_is_no_approval(text: str, kind: MessageKind) -> None:
 def test_every_sentence_is_there_in_both_languages_with_the_same_facts() -> None:
     import string
 
-    for name, texts in replies.TEXTS.items():
+    sections = catalog.section("replies")
+    for name in {name for texts in sections.values() for name in texts}:
         fields = {
-            language: {field for _, field, _, _ in string.Formatter().parse(text) if field}
-            for language, text in texts.items()
+            language: {field for _, field, _, _ in string.Formatter().parse(texts[name]) if field}
+            for language, texts in sections.items()
+            if name in texts
         }
         assert set(fields) == {"en", "zh"}, name
         assert fields["en"] == fields["zh"], name
