@@ -17,7 +17,7 @@ MakeStack = Callable[..., RunningStack]
 
 NEEDS = ("own_stack", "stack", "part", "nothing")
 """Markers, the first that fits; `nothing` where no other does."""
-SHARED = {"stack", "inner_stack"}
+SHARED = {"stack", "inner_stack", "gateway", "shared_gateway"}
 STACKS = {"RunningStack", "EdgeStack", "Gateway", "Doors", "open_world", "World"}
 PARTS = {
     *(
