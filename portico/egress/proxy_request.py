@@ -1,143 +1,208 @@
-"""Reads one request to the egress proxy, strictly: what two readers could understand differently is refused."""
+"""Parses one request to the egress proxy with h11, strictly: ambiguous requests are refused.
+
+h11 repairs what RFC 9112 lets a recipient repair (bare LF, folded lines, equal content-lengths). A proxy must not,
+since the server behind it may repair differently, so `_check_lines` refuses these before h11 parses them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+
+import h11
 
 HEAD_BYTES = 32 * 1024
 PIECE = 64 * 1024
 CHUNK_LINE_BYTES = 64
+CONTENT_LENGTH_DIGITS = 15
 METHOD = re.compile(r"[A-Z]{1,20}")
-NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 ADDRESS_6 = re.compile(r"\[([0-9a-f:.]{2,45})\]")
 HOP_BY_HOP = frozenset(
     {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "upgrade",
-        "host",
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"upgrade",
+        b"host",
     }
 )
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+
+Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class UnreadableRequest(Exception):
-    """The request does not say clearly what it wants."""
+    """The request is malformed or ambiguous."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request, already taken apart. `length` is None where the body comes in chunks."""
+    """One parsed request. `head` and `body` re-serialize it for the server: each is called once, in this order."""
 
     method: str
     host: str
     port: int
     target: str
-    headers: tuple[tuple[str, str], ...]
-    length: int | None
+    headers: Headers
     authorization: str
+    _parser: h11.Connection
+    _writer: h11.Connection = field(default_factory=lambda: h11.Connection(h11.CLIENT))
 
     @property
     def is_tunnel(self) -> bool:
         return self.method == "CONNECT"
 
     def head(self) -> bytes:
-        """As the server behind the proxy gets it: its own address, nothing of the proxy, one request only."""
+        """The head for the server: the checked host, no headers of the proxy, one request a connection."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         authority = host if self.port == 80 else f"{host}:{self.port}"
         dropped = HOP_BY_HOP | self._named_by_connection()
-        lines = [f"{self.method} {self.target} HTTP/1.1", f"Host: {authority}", "Connection: close"]
-        lines += [f"{name}: {value}" for name, value in self.headers if name.lower() not in dropped]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        headers = [(b"Host", authority.encode()), (b"Connection", b"close")]
+        headers += [(name, value) for name, value in self.headers if name.lower() not in dropped]
+        return self._writer.send(h11.Request(method=self.method, target=self.target, headers=headers)) or b""
 
-    def _named_by_connection(self) -> set[str]:
-        named = ",".join(value for name, value in self.headers if name.lower() == "connection")
-        framing = {"content-length", "transfer-encoding"}
-        return {word.strip().lower() for word in named.split(",") if word.strip()} - framing
+    def _named_by_connection(self) -> set[bytes]:
+        named = b",".join(value for name, value in self.headers if name.lower() == b"connection")
+        return {word.strip().lower() for word in named.split(b",") if word.strip()} - FRAMING
 
     async def body(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-        """The pieces of the body, framed as they came. Raises `Unreadable` for chunks that are none."""
-        if self.length is None:
-            async for piece in _chunks(reader):
-                yield piece
-            return
-        left = self.length
-        while left and (piece := await reader.read(min(left, PIECE))):
-            left -= len(piece)
-            yield piece
+        """The declared body, framed for the server; bytes after it are dropped. Raises `UnreadableRequest`."""
+        overhead = _FramingBytes()
+        while True:
+            event = _next_event(self._parser)
+            if event is h11.NEED_DATA:
+                overhead.check()
+                data = await reader.read(PIECE)
+                overhead.received(len(data))
+                self._parser.receive_data(data)
+            elif isinstance(event, h11.Data):
+                overhead.carried(event)
+                yield self._writer.send(h11.Data(data=event.data)) or b""
+            elif isinstance(event, h11.EndOfMessage):
+                overhead.check(left_bytes=len(self._parser.trailing_data[0]))
+                if event.headers:
+                    raise UnreadableRequest("trailers are not supported")
+                yield self._writer.send(h11.EndOfMessage()) or b""
+                return
+            else:
+                raise UnreadableRequest("the body is incomplete")
+
+
+class _FramingBytes:
+    """Bounds what chunk extensions and trailers may add to a body, on the average of its chunks."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._chunks = 1  # the last one has no data
+
+    def received(self, size_bytes: int) -> None:
+        self._bytes += size_bytes
+
+    def carried(self, event: h11.Data) -> None:
+        self._bytes -= len(event.data)
+        self._chunks += event.chunk_start
+
+    def check(self, *, left_bytes: int = 0) -> None:
+        if self._bytes - left_bytes > self._chunks * (CHUNK_LINE_BYTES + len(b"\r\n")):
+            raise UnreadableRequest("the chunk extensions are too long")
 
 
 async def read_head(reader: asyncio.StreamReader) -> Request:
-    """Raises `Unreadable`."""
-    lines = [line async for line in _lines(reader)]
-    method, target = _request_line(lines[0])
-    headers = tuple(_header(line) for line in lines[1:])
-    host, port, target = _tunnel(target) if method == "CONNECT" else _absolute(target)
-    authorization = _single(headers, "proxy-authorization")
-    return Request(method, host, port, target, headers, _length(headers), authorization)
+    """Reads no byte after the head, so that `reader` continues with the tunnel or body. Raises `UnreadableRequest`."""
+    parser = h11.Connection(h11.SERVER)
+    parser.receive_data(await _head_bytes(reader))
+    event = _next_event(parser)
+    if not isinstance(event, h11.Request):
+        raise UnreadableRequest("the request head is incomplete")
+    method, target = event.method.decode(), event.target.decode()
+    if not METHOD.fullmatch(method) or event.http_version not in (b"1.1", b"1.0"):
+        raise UnreadableRequest("the request line is not HTTP/1.1")
+    headers = tuple(event.headers.raw_items())
+    host, port, path = _tunnel(target) if method == "CONNECT" else _absolute(target)
+    _check_framing(event, tunnel=method == "CONNECT")
+    authorization = _single(event, b"proxy-authorization").decode("latin-1")
+    return Request(method, host, port, path, headers, authorization, parser)
 
 
-async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[str]:
-    """Lines of the head without their ends. Each ends with CR LF: a bare LF or CR is refused."""
+def _next_event(parser: h11.Connection) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+    try:
+        return parser.next_event()
+    except h11.RemoteProtocolError as error:
+        raise UnreadableRequest(f"the request is malformed: {error}"[:200]) from None
+
+
+async def _head_bytes(reader: asyncio.StreamReader) -> bytes:
     try:
         raw = await reader.readuntil(b"\r\n\r\n")
     except asyncio.LimitOverrunError:
-        raise UnreadableRequest("the head of the request is too long") from None
+        raise UnreadableRequest("the request head is too long") from None
     except asyncio.IncompleteReadError as error:
         if not error.partial:
-            raise ConnectionResetError("nothing was asked") from None
-        raise UnreadableRequest("the head of the request is not whole") from None
+            raise ConnectionResetError("closed without a request") from None
+        raise UnreadableRequest("the request head is incomplete") from None
     if len(raw) > HEAD_BYTES:
-        raise UnreadableRequest("the head of the request is too long")
-    for line in raw[:-4].split(b"\r\n"):
-        if b"\n" in line or b"\r" in line or b"\0" in line:
-            raise UnreadableRequest("a line of the head does not end as it should")
-        yield line.decode("latin-1")
+        raise UnreadableRequest("the request head is too long")
+    names = _check_lines(raw[:-4].split(b"\r\n"))
+    # Clients of proxies leave out the host, which h11 wants; the target names it, and `head` writes it again.
+    return raw if b"host" in names else raw[:-2] + b"Host: absent\r\n\r\n"
 
 
-def _request_line(line: str) -> tuple[str, str]:
-    words = line.split(" ")
-    if len(words) != 3 or not METHOD.fullmatch(words[0]) or words[2] not in ("HTTP/1.1", "HTTP/1.0"):
-        raise UnreadableRequest("the request line is no HTTP/1.1")
-    if not words[1].isascii() or not words[1].isprintable():
-        raise UnreadableRequest("the target of the request is not plain ASCII")
-    return words[0], words[1]
+def _check_lines(lines: list[bytes]) -> list[bytes]:
+    """Refuses what h11 would repair. The lower-case names of the headers; h11 checks their form."""
+    if any(CONTROL.search(line) for line in lines):
+        raise UnreadableRequest("the request head holds a bare CR or LF, or another control character")
+    if any(line.startswith((b" ", b"\t")) for line in lines):
+        raise UnreadableRequest("the request head holds a folded line")
+    names = [line.partition(b":")[0].lower() for line in lines[1:]]
+    if any(names.count(name) > 1 for name in FRAMING):
+        raise UnreadableRequest("the request declares the length of its body more than once")
+    return names
 
 
-def _header(line: str) -> tuple[str, str]:
-    name, colon, value = line.partition(":")
-    if not colon or not NAME.fullmatch(name):
-        raise UnreadableRequest("a header line is not NAME: VALUE")
-    return name, value.strip(" \t")
+def _check_framing(event: h11.Request, *, tunnel: bool) -> None:
+    length, encoding = _single(event, b"content-length"), _single(event, b"transfer-encoding")
+    if encoding and (length or event.http_version == b"1.0"):
+        raise UnreadableRequest("transfer-encoding excludes content-length and HTTP/1.0")
+    if len(length) > CONTENT_LENGTH_DIGITS:
+        raise UnreadableRequest("the content-length is too large")
+    if tunnel and (encoding or int(length or b"0")):
+        raise UnreadableRequest("CONNECT has no body")
+
+
+def _single(event: h11.Request, name: bytes) -> bytes:
+    values = [value for key, value in event.headers if key == name]
+    if len(values) > 1:
+        raise UnreadableRequest(f"{name.decode()} is there more than once")
+    return values[0] if values else b""
 
 
 def _tunnel(target: str) -> tuple[str, int, str]:
     authority, colon, port = target.rpartition(":")
     if not colon:
-        raise UnreadableRequest("CONNECT wants host:port")
+        raise UnreadableRequest("CONNECT needs host:port")
     return _host(authority), _port(port), target
 
 
 def _absolute(target: str) -> tuple[str, int, str]:
     if not target.lower().startswith("http://"):
-        raise UnreadableRequest("a request to a proxy begins with http://; for https use CONNECT")
+        raise UnreadableRequest("the target of a proxied request begins with http://; use CONNECT for https")
     try:
         parts = urlsplit(target)
         port = parts.port
     except ValueError:
-        raise UnreadableRequest("the address cannot be read") from None
+        raise UnreadableRequest("the target is not a valid URL") from None
     authority = parts.netloc
     if "@" in authority or "\\" in target or "#" in target:
-        raise UnreadableRequest("the address holds a name, a fragment or a backslash")
+        raise UnreadableRequest("the target contains a user name, a fragment or a backslash")
     host = authority if port is None else authority.rpartition(":")[0]
     path = parts.path or "/"
     return _host(host.rstrip(":")), port or 80, f"{path}?{parts.query}" if parts.query else path
@@ -150,7 +215,7 @@ def _host(text: str) -> str:
         return address[1]
     host = text.removesuffix(".")
     if not HOST.fullmatch(host) or ".." in host:
-        raise UnreadableRequest("the host is not a name or an address")
+        raise UnreadableRequest("the host is neither a name nor an address")
     return host
 
 
@@ -158,47 +223,3 @@ def _port(text: str) -> int:
     if not re.fullmatch(r"\d{1,5}", text) or not 0 < int(text) < 65536:
         raise UnreadableRequest("the port is not a number from 1 to 65535")
     return int(text)
-
-
-def _single(headers: tuple[tuple[str, str], ...], wanted: str) -> str:
-    found = [value for name, value in headers if name.lower() == wanted]
-    if len(found) > 1:
-        raise UnreadableRequest(f"{wanted} is there more than once")
-    return found[0] if found else ""
-
-
-def _length(headers: tuple[tuple[str, str], ...]) -> int | None:
-    length, encoding = _single(headers, "content-length"), _single(headers, "transfer-encoding")
-    if encoding:
-        if length or encoding.lower() != "chunked":
-            raise UnreadableRequest("the body has two lengths, or an encoding that is not known")
-        return None
-    if length and not re.fullmatch(r"\d{1,15}", length):
-        raise UnreadableRequest("content-length is no number")
-    return int(length or 0)
-
-
-async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    while True:
-        size = await _chunk_size(reader)
-        yield f"{size:x}\r\n".encode()
-        left = size
-        while left:
-            piece = await reader.read(min(left, PIECE))
-            if not piece:
-                raise UnreadableRequest("the body broke off")
-            left -= len(piece)
-            yield piece
-        if await reader.readexactly(2) != b"\r\n":  # after the last chunk: trailers are not carried
-            raise UnreadableRequest("a chunk does not end where it said")
-        yield b"\r\n"
-        if not size:
-            return
-
-
-async def _chunk_size(reader: asyncio.StreamReader) -> int:
-    line = await reader.readuntil(b"\r\n")
-    found = re.fullmatch(rb"([0-9A-Fa-f]{1,8})(?:;[^\r\n]*)?\r\n", line)
-    if found is None or len(line) > CHUNK_LINE_BYTES:
-        raise UnreadableRequest("a chunk does not say its size")
-    return int(found[1], 16)
