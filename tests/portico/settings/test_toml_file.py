@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.errors import Misconfigured
-from portico.settings.toml_file import set_keys, with_first_table, with_keys
+from portico.settings.toml_file import put_table_first, set_keys, with_first_table, with_keys
 
 PARTS = ("channels", "telegram", "default")
 TABLE = ".".join(PARTS)
@@ -78,8 +78,83 @@ def test_a_key_that_is_no_table_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == 'channels = "none"\n'
 
 
+@pytest.mark.parametrize("text", ["llm = 3\n", "llm.routes = [1]\n"])
+def test_a_wrong_value_elsewhere_is_no_crash(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "portico.toml"
+    path.write_text(text)
+    set_keys(path, PARTS, {"token": "secret:t"})
+    assert path.read_text().startswith(text)
+    path.write_text(text)
+    with pytest.raises(Misconfigured, match="add this by hand"):
+        put_table_first(path, ("llm", "routes"), "new", {"model": "m"})
+    assert path.read_text() == text
+
+
+def test_a_file_with_a_byte_order_mark_is_refused_as_at_start_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "portico.toml"
+    path.write_bytes("\ufeffport = 1\n".encode())
+    with pytest.raises(Misconfigured, match="is not TOML"):
+        set_keys(path, PARTS, {"token": "secret:t"})
+    assert path.read_bytes() == "\ufeffport = 1\n".encode()
+
+
+def test_a_table_is_added_in_a_parent_that_is_written_inline() -> None:
+    after = with_keys("[channels]\ntelegram = {}  # none yet\n", PARTS, {"token": "x"})
+    assert after == '[channels]\ntelegram = {default = {token = "x"}}  # none yet\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "port = 1\r\n",
+        "port = 1\r\n# end",
+        '# top\r\n\r\n# about x\r\n[llm.routes.x] # c\r\nmodel = "m"\r\n',
+        '[llm.routes.new]\r\nmodel = """\r\nold"""\r\n\r\n[llm.routes.x]\r\nmodel = "m"\r\n',
+    ],
+)
+def test_new_lines_end_as_the_others_do(text: str) -> None:
+    for after in (
+        with_keys(text, PARTS, {"token": "x"}),
+        with_first_table(text, ("llm", "routes"), "new", {"model": "v"}),
+    ):
+        assert after.count("\n") == after.count("\r\n") > text.count("\n") - 2
+
+
 NAMES = st.text(alphabet="abc-_1", min_size=1, max_size=5)
 WORDS = st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
+
+
+BLOCKS = st.sampled_from(
+    (
+        "# a comment",
+        "",
+        "  # indented  ",
+        '[log] # level\nlevel = "debug"   # loud\nkinds = [\n  "a", # one\n  "b",\n]',
+        "[server]\nlimits = { small = 1, large.x = 2 }  # inline\ndotted.key = true",
+        "[[hooks]]\nname = 'first' # 1\n\n[[hooks]]\nname = 'second'",
+        '[channels.hook.x]\nsecret = "s" # hook',
+        '[ llm . "routes" . x ] # route\nmodel = """\n[llm.routes.not]\n"""',
+        "[llm.routes.y]\nmodel = 'm'",
+        '[channels.telegram.default] # bot\n# from BotFather\ntoken = "old"\nburst = 3 # more',
+    )
+)
+
+
+@given(
+    st.lists(BLOCKS, unique_by=lambda block: block or object(), max_size=8), st.sampled_from(("\n", "\r\n"))
+)
+def test_every_other_line_stays_in_every_layout(blocks: list[str], newline: str) -> None:
+    text = "".join(f"{block}\n" for block in ("# top", "port = 9 # here", *blocks)).replace("\n", newline)
+    wanted = tomllib.loads(text)
+    wanted.setdefault("channels", {}).setdefault("telegram", {}).setdefault("default", {})["token"] = "new"
+    added = with_keys(text, PARTS, {"token": "new"})
+    assert tomllib.loads(added) == wanted
+    routed = with_first_table(text, ("llm", "routes"), "new", {"model": "v"})
+    assert next(iter(tomllib.loads(routed)["llm"]["routes"].items())) == ("new", {"model": "v"})
+    for after in (added, routed):
+        assert ("\r" in after) == (newline == "\r\n")
+        lines = iter(after.split(newline))
+        assert all(line in lines for line in text.split(newline)[:-1] if line != 'token = "old"'), after
 
 
 @given(st.dictionaries(NAMES, st.dictionaries(NAMES, WORDS, max_size=3), max_size=4), NAMES, WORDS)
