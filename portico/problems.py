@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 
+_WITHOUT_INPUT = {
+    "union_tag_invalid": "is not one of the expected kinds",
+    "uuid_parsing": "is not a UUID",
+}
+"""Instead of pydantic's own messages, which repeat the input."""
+
+
 class PydanticError(Protocol):
     """pydantic's `ValidationError`, and FastAPI's `RequestValidationError`, whose `errors` takes no options."""
 
@@ -33,7 +40,7 @@ class Problem:
 
 def problems_of(error: PydanticError, *, unknown: str = "unknown key") -> list[Problem]:
     """Every problem, in pydantic's order. `unknown` is said of a field that does not exist."""
-    words = {"extra_forbidden": unknown, "missing": "is missing"}
+    words = {"extra_forbidden": unknown, "missing": "is missing", **_WITHOUT_INPUT}
     return [
         Problem(
             tuple(str(step) for step in one["loc"]),
