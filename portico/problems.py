@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-
 _WITHOUT_INPUT = {
     "union_tag_invalid": "is not one of the expected kinds",
     "uuid_parsing": "is not a UUID",
