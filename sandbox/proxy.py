@@ -9,33 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from sandbox.addresses import is_public, parse_address
-from sandbox.allowed import Allowed, normal
+from sandbox.allowed import Allowed
 from sandbox.guest.outward import CHUNK, PORT, WINDOW, FlowWindow
 from sandbox.link import READY_S, Call, GuestError, SandboxGone
+from sandbox.proxy_request import HEAD_LIMIT, OutboundRefused, OutboundRequest, read_request
 from sandbox.record import Sandbox
 
-HEAD_LIMIT = 16 * 1024
 HEAD_S = 10.0
 CONNECT_S = 10.0
 CONNECTIONS_LIMIT = 64
 LOG = logging.getLogger("sandbox")
-REQUEST = re.compile(rb"([A-Z]{3,16}) (\S{1,8192}) HTTP/1\.[01]\r?\n", re.ASCII)
-DROPPED = (
-    b"connection",
-    b"proxy-connection",
-    b"proxy-authorization",
-    b"keep-alive",
-    b"host",
-    b"te",
-    b"upgrade",
-)
 ADDRESS = f"http://127.0.0.1:{PORT}"
 PROXIED = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 VARIABLES = {
@@ -43,14 +31,6 @@ VARIABLES = {
     "NO_PROXY": "localhost,127.0.0.1",
     "no_proxy": "localhost,127.0.0.1",
 }
-
-
-class Turned(Exception):
-    """The request is refused with this status."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -62,19 +42,19 @@ async def resolved(host: str, port: int) -> list[str]:
 
 
 async def pinned(allowed: Allowed, host: str, port: int, resolve: Resolve = resolved) -> str:
-    """The one address to connect to. Turned if the host may not be reached, or has an address that is not public."""
+    """The one address to connect to. Raises `OutboundRefused` where the host is not allowed, or not public."""
     rule = allowed.rule_for(host, port)
     if rule is None:
-        raise Turned(403, f"{host}:{port} is not allowed")
+        raise OutboundRefused(403, f"{host}:{port} is not allowed")
     if rule.address:
         return rule.address
     try:
         async with asyncio.timeout(CONNECT_S):
             addresses = await resolve(host, port)
     except (OSError, TimeoutError, UnicodeError):
-        raise Turned(502, f"{host} has no address") from None
+        raise OutboundRefused(502, f"{host} has no address") from None
     if not addresses or not all(is_public(parse_address(address)) for address in addresses):
-        raise Turned(403, f"{host} has an address that is not public")
+        raise OutboundRefused(403, f"{host} has an address that is not public")
     return addresses[0]
 
 
@@ -113,9 +93,9 @@ class ProxyConnection:
         try:
             try:
                 await self._answer()
-            except Turned as turned:
-                LOG.info("a sandbox was refused a way out: %s", turned.status)
-                await self._tell(_refusal(turned))
+            except OutboundRefused as refused:
+                LOG.info("a sandbox was refused a way out: %s", refused.status)
+                await self._tell(_refusal(refused))
             self._call.send({"conn": self.number, "close": True})
         except (SandboxGone, OSError):
             pass  # it is gone
@@ -123,32 +103,30 @@ class ProxyConnection:
     async def _answer(self) -> None:
         try:
             async with asyncio.timeout(HEAD_S):
-                head = await self.reader.readuntil(b"\r\n\r\n")
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
-            raise Turned(400, "that is no request") from None
-        self._took(len(head))
-        request = REQUEST.match(head)
-        if request is None:
-            raise Turned(400, "that is no request")
-        method, target = request[1], request[2].decode("ascii", "replace")
-        tunnel = method == b"CONNECT"
-        host, port, path = _target(target, tunnel=tunnel)
+                request = await read_request(self.reader)
+        except TimeoutError:
+            raise OutboundRefused(400, "the request head did not arrive in time") from None
+        self._took(request.size_bytes)
+        host, port = request.host, request.port
         address = await pinned(self._allowed(), host, port)
         try:
             async with asyncio.timeout(CONNECT_S):
                 reader, writer = await asyncio.open_connection(address, port)
         except (OSError, TimeoutError):
-            raise Turned(502, f"{host}:{port} does not answer") from None
+            raise OutboundRefused(502, f"{host}:{port} does not answer") from None
         try:
-            if tunnel:
-                await self._tell(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                await self._both(reader, writer, None)
-            else:
-                rest, length = _rewritten(head[request.end() :], host, port)
-                writer.write(method + b" " + path.encode() + b" HTTP/1.1\r\n" + rest)
-                await self._both(reader, writer, length)
+            await self._carry(request, reader, writer)
         finally:
             writer.close()
+
+    async def _carry(
+        self, request: OutboundRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if request.is_tunnel:
+            await self._tell(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        else:
+            writer.write(request.head)
+        await self._both(reader, writer, request.length)
 
     async def _both(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, length: int | None
@@ -177,44 +155,9 @@ class ProxyConnection:
                 writer.write_eof()
 
 
-def _target(target: str, *, tunnel: bool) -> tuple[str, int, str]:
-    try:
-        parts = urlsplit(f"//{target}" if tunnel else target)
-        host, port = normal(parts.hostname or ""), parts.port
-    except ValueError:
-        raise Turned(400, "that is no address") from None
-    if not host or parts.username or (tunnel and (port is None or parts.path)):
-        raise Turned(400, "that is no address")
-    if not tunnel and parts.scheme != "http":
-        raise Turned(400, "only http:// and CONNECT are understood")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return host, port or 80, path
-
-
-def _rewritten(headers: bytes, host: str, port: int) -> tuple[bytes, int]:
-    """The headers for one request to that host, and how long its body is."""
-    kept, length = [], 0
-    for line in headers.split(b"\r\n"):
-        name, colon, value = line.partition(b":")
-        known = name.strip().lower()
-        if not colon or known in DROPPED:
-            continue
-        if name != name.strip() or known == b"transfer-encoding":
-            raise Turned(411, "a body needs a content-length")
-        if known == b"content-length":
-            if not value.strip().isdigit() or length:
-                raise Turned(400, "the content-length is malformed")
-            length = int(value)
-        kept.append(line)
-    named = f"[{host}]" if ":" in host else host
-    where = named if port == 80 else f"{named}:{port}"
-    kept += [b"Host: " + where.encode(), b"Connection: close", b"", b""]
-    return b"\r\n".join(kept), length
-
-
-def _refusal(turned: Turned) -> bytes:
-    text = f"{turned}\n".encode()
-    head = f"HTTP/1.1 {turned.status} Refused\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\n"
+def _refusal(refused: OutboundRefused) -> bytes:
+    text = f"{refused}\n".encode()
+    head = f"HTTP/1.1 {refused.status} Refused\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\n"
     return head.encode() + b"Connection: close\r\n\r\n" + text
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from sandbox.addresses import is_public
 from sandbox.allowed import Allowed, Rule, asked_for
-from sandbox.proxy import Turned, pinned
+from sandbox.proxy import pinned
+from sandbox.proxy_request import OutboundRefused
 from tests.sandbox.attempts import tried
 from tests.sandbox.conftest import Service, start_service, stop_service
 
@@ -181,6 +182,10 @@ got.count(b'HTTP/1.1 200'), b'host=site.example' in got, b'second' in got"""
         r"CONNECT site.example HTTP/1.1\r\n\r\n",
         r"CONNECT user@site.example:443 HTTP/1.1\r\n\r\n",
         r"POST http://site.example/ HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+        r"POST http://site.example/ HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        r"POST http://site.example/ HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+        r"GET http://site.example/ HTTP/1.1\r\na: b\nhost: other.example\r\n\r\n",
+        r"GET http://site.example/ HTTP/1.1\r\na: b\r\n folded: c\r\n\r\n",
     ],
 )
 def test_a_malformed_request_is_refused(sandbox: Sandbox, request_: str) -> None:
@@ -245,7 +250,7 @@ async def test_a_name_with_an_address_that_is_not_public_is_refused(address: str
         return ["93.184.215.14", address]
 
     assert not is_public(ipaddress.ip_address(address))
-    with pytest.raises(Turned, match="not public"):
+    with pytest.raises(OutboundRefused, match="not public"):
         await pinned(allowed, "rebound.example", 443, resolve)
 
 
