@@ -53,9 +53,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _newest(folder: Path) -> Path | None:
-    found = sorted(folder.glob("runsc-*"), key=lambda path: path.stat().st_mtime)
+    binaries = sorted(folder.glob("runsc-*"), key=lambda path: path.stat().st_mtime)
     named = shutil.which("runsc")
-    return found[-1] if found else Path(named) if named else None
+    return binaries[-1] if binaries else Path(named) if named else None
 
 
 def read_key(path: Path) -> str:
@@ -97,37 +97,37 @@ class CutOff(logging.Filter):
         return True
 
 
-def prepare(given: argparse.Namespace) -> tuple[Isolation, ServiceSettings]:
-    if given.runsc is None or not given.runsc.exists():
+def prepare(options: argparse.Namespace) -> tuple[Isolation, ServiceSettings]:
+    if options.runsc is None or not options.runsc.exists():
         raise IsolationUnavailable(
             "runsc is not there: `operations/setup/run.sh sandbox` builds it, or name one with --runsc"
         )
     settings = ServiceSettings(
-        host=given.host,
-        port=given.port,
-        state_dir=given.state_dir,
-        key=read_key(given.key_file),
-        runsc=given.runsc,
-        image_dir=given.image_dir,
-        warm=given.warm,
-        most=given.most,
-        allowed_hosts=tuple(given.allow_hosts),
-        pictures_bytes=given.pictures_mib * MIB,
+        host=options.host,
+        port=options.port,
+        state_dir=options.state_dir,
+        key=read_key(options.key_file),
+        runsc=options.runsc,
+        image_dir=options.image_dir,
+        warm=options.warm,
+        most=options.most,
+        allowed_hosts=tuple(options.allow_hosts),
+        pictures_bytes=options.pictures_mib * MIB,
     )
     image: Image = provide(settings.image_dir)
     return asyncio.run(set_up(settings.runsc, settings.state_dir.resolve(), image, settings.limits)), settings
 
 
 def main(arguments: list[str]) -> int:
-    given = parse(arguments)
+    options = parse(arguments)
     try:
-        isolation, settings = prepare(given)
+        isolation, settings = prepare(options)
     except (IsolationUnavailable, ImageFailed) as error:
         sys.stderr.write(f"sandbox: {error}\n")
         return 1
     handler = logging.StreamHandler()
     handler.setFormatter(
-        JsonLines() if given.json_lines else logging.Formatter("%(asctime)s %(name)s %(message)s")
+        JsonLines() if options.json_lines else logging.Formatter("%(asctime)s %(name)s %(message)s")
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("uvicorn.error").addFilter(CutOff())

@@ -60,11 +60,11 @@ class Allowed:
     """What one sandbox may reach: covered by a rule, asked for, and not denied."""
 
     rules: tuple[Rule, ...] = ()
-    asked: tuple[str, ...] = ()
+    requested: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
 
     def rule_for(self, host: str, port: int) -> Rule | None:
-        if not any(_named(entry, host) for entry in self.asked):
+        if not any(_named(entry, host) for entry in self.requested):
             return None
         narrow = [
             entry for entry in self.denied if entry not in EVERYTHING
@@ -74,7 +74,7 @@ class Allowed:
         return next((rule for rule in self.rules if rule.covers(host, port)), None)
 
     def __bool__(self) -> bool:
-        return bool(self.rules and self.asked)
+        return bool(self.rules and self.requested)
 
 
 def _named(entry: str, host: str) -> bool:

@@ -52,8 +52,10 @@ async def list_all(request: Request) -> Response:
     pairs = parse_qsl(query.get("metadata", ""))
     wanted = {unquote(name): unquote(value) for name, value in pairs}  # the SDKs quote twice
     states = set(query.get("state", "running,paused").split(","))
-    found = sorted(sandboxes(request).all(), key=lambda each: (each.started, each.id), reverse=True)
-    matching = [each for each in found if wanted.items() <= each.metadata.items() and _state(each) in states]
+    ordered = sorted(sandboxes(request).all(), key=lambda each: (each.started, each.id), reverse=True)
+    matching = [
+        each for each in ordered if wanted.items() <= each.metadata.items() and _state(each) in states
+    ]
     try:
         start, limit = int(query.get("nextToken", "0")), min(max(int(query.get("limit", "100")), 1), 100)
     except ValueError:
@@ -138,14 +140,14 @@ def described(request: Request, sandbox: Sandbox) -> dict[str, Any]:
         "state": _state(sandbox),
         "metadata": sandbox.metadata,
         "allowInternetAccess": bool(sandbox.allowed),
-        "network": {"allowOut": list(sandbox.allowed.asked), "denyOut": list(sandbox.allowed.denied)},
+        "network": {"allowOut": list(sandbox.allowed.requested), "denyOut": list(sandbox.allowed.denied)},
         "lifecycle": {"autoResume": sandbox.resumes, "onTimeout": "pause" if sandbox.pauses else "kill"},
     }
 
 
 async def _disk_used(sandbox: Sandbox) -> int:
-    told = (await sandbox.link.ask("disk", timeout_s=5)).get("used")
-    return told if isinstance(told, int) else 0
+    used = (await sandbox.link.ask("disk", timeout_s=5)).get("used")
+    return used if isinstance(used, int) else 0
 
 
 def _allowed(request: Request, body: dict[str, Any]) -> Allowed:

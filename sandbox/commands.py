@@ -102,9 +102,9 @@ def _dimension(size: Any, name: str) -> int:
 
 
 def _time_limit(request: Request) -> float | None:
-    given = request.headers.get("connect-timeout-ms", "")
+    value = request.headers.get("connect-timeout-ms", "")
     return (
-        int(given) / 1000 if given.isascii() and given.isdigit() and len(given) < 11 and int(given) else None
+        int(value) / 1000 if value.isascii() and value.isdigit() and len(value) < 11 and int(value) else None
     )
 
 
@@ -136,8 +136,8 @@ async def send_input(sandbox: Sandbox, message: Message) -> Message:
     return await _ask(sandbox, _selected(sandbox, message), action="input", body=data)
 
 
-def _bytes(given: Any) -> bytes:
-    encoded = (given.get("stdin") or given.get("pty") or "") if isinstance(given, dict) else None
+def _bytes(value: Any) -> bytes:
+    encoded = (value.get("stdin") or value.get("pty") or "") if isinstance(value, dict) else None
     if not isinstance(encoded, str) or len(encoded) > 1 << 20:
         raise RpcError("invalid_argument", "input must be base64, at most 1 MiB")
     try:

@@ -101,7 +101,7 @@ def server_stream(
     find: Callable[[Request], Sandbox],
     answer: Callable[[Sandbox, Message, Request], Awaitable[AsyncIterator[Message]]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """A route from a function that, given one message, gives many."""
+    """A route from a function from one message to a stream of messages."""
 
     async def route(request: Request) -> Response:
         try:
@@ -115,8 +115,8 @@ def server_stream(
 
 def keepalive_of(request: Request) -> float:
     """How often the client wants to hear that the stream lives, in seconds."""
-    given = request.headers.get("keepalive-ping-interval", "")
-    return min(max(float(given), 1), 300) if given.isascii() and given.isdigit() and len(given) < 6 else 50.0
+    value = request.headers.get("keepalive-ping-interval", "")
+    return min(max(float(value), 1), 300) if value.isascii() and value.isdigit() and len(value) < 6 else 50.0
 
 
 def streamed(frames: AsyncIterator[bytes]) -> Response:

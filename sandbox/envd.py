@@ -27,11 +27,11 @@ async def health(request: Request) -> Response:
 
 def user_of(request: Request) -> str:
     """The user that the request wants to be. There is one; `root` is refused, not pretended."""
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return ""
     try:
-        user = base64.b64decode(given, validate=True).decode().split(":")[0]
+        user = base64.b64decode(credentials, validate=True).decode().split(":")[0]
     except (binascii.Error, UnicodeDecodeError):
         raise RpcError("unauthenticated", "the authorization is malformed") from None
     if user not in USERS:
@@ -53,8 +53,8 @@ def field(message: Message, name: str) -> str:
 
 
 async def _file(sandbox: Sandbox, action: str, **arguments: Any) -> Message:
-    told = await sandbox.link.ask("file", action=action, **arguments)
-    return {name: told[name] for name in ("entry", "entries") if name in told}
+    answer = await sandbox.link.ask("file", action=action, **arguments)
+    return {name: answer[name] for name in ("entry", "entries") if name in answer}
 
 
 async def stat(sandbox: Sandbox, message: Message) -> Message:
@@ -102,10 +102,10 @@ async def remove_watcher(sandbox: Sandbox, message: Message) -> Message:
 
 
 def _watcher(sandbox: Sandbox, message: Message) -> Watcher:
-    found = sandbox.watchers.get(field(message, "watcherId"))
-    if found is None:
+    watcher = sandbox.watchers.get(field(message, "watcherId"))
+    if watcher is None:
         raise RpcError("not_found", "there is no such watcher")
-    return found
+    return watcher
 
 
 async def watch(sandbox: Sandbox, message: Message, request: Request) -> AsyncIterator[Message]:

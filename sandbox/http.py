@@ -35,18 +35,18 @@ async def on_refused(_: Request, refused: Exception) -> Response:
 
 
 def settings(request: Request) -> ServiceSettings:
-    found: ServiceSettings = request.app.state.settings
-    return found
+    current: ServiceSettings = request.app.state.settings
+    return current
 
 
 def sandboxes(request: Request) -> Sandboxes:
-    found: Sandboxes = request.app.state.sandboxes
-    return found
+    current: Sandboxes = request.app.state.sandboxes
+    return current
 
 
 def require_key(request: Request) -> None:
-    given = request.headers.get("x-api-key", "")
-    if not hmac.compare_digest(given.encode(), settings(request).key.encode()):
+    key = request.headers.get("x-api-key", "")
+    if not hmac.compare_digest(key.encode(), settings(request).key.encode()):
         raise HttpRefused(401, "the API key is missing or wrong")
 
 
@@ -116,9 +116,9 @@ def text_map(value: Any, name: str) -> dict[str, str]:
 
 
 def text(value: dict[str, Any], name: str, default: str | None = None) -> str:
-    found = value.get(name)
-    if found is None and default is not None:
+    entry = value.get(name)
+    if entry is None and default is not None:
         return default
-    if not isinstance(found, str):
+    if not isinstance(entry, str):
         raise HttpRefused(400, f"{name} must be text")
-    return found
+    return entry

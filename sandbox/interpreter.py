@@ -122,10 +122,10 @@ def _result(data: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _contexts(sandbox: Sandbox) -> list[dict[str, Any]]:
-    found = (await sandbox.link.ask("contexts", action="list")).get("contexts")
-    if not isinstance(found, list):
+    contexts = (await sandbox.link.ask("contexts", action="list")).get("contexts")
+    if not isinstance(contexts, list):
         raise HttpRefused(502, "the sandbox answered nonsense")
-    return [context for context in found if isinstance(context, dict) and "id" in context]
+    return [context for context in contexts if isinstance(context, dict) and "id" in context]
 
 
 async def list_contexts(request: Request) -> Response:
@@ -139,8 +139,8 @@ async def create_context(request: Request) -> Response:
     if language not in LANGUAGES:
         return _unspoken(language)
     cwd = text(body, "cwd", HOME)
-    told = await sandbox.link.ask("contexts", action="create", cwd=cwd, language=LANGUAGES[language])
-    return JSONResponse(told.get("context"))
+    answer = await sandbox.link.ask("contexts", action="create", cwd=cwd, language=LANGUAGES[language])
+    return JSONResponse(answer.get("context"))
 
 
 async def change_context(request: Request) -> Response:

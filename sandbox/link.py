@@ -115,16 +115,16 @@ class GuestLink:
     async def ask(self, operation: str, timeout_s: float = 30.0, **arguments: Any) -> dict[str, Any]:
         """A request with at most one answer that matters."""
         call = self.call(operation, **arguments)
-        told: dict[str, Any] = {}
+        answer: dict[str, Any] = {}
         try:
             async with asyncio.timeout(timeout_s):
                 async for header, _ in call:
-                    told = header
+                    answer = header
         except TimeoutError:
             raise GuestError("deadline_exceeded", "the sandbox did not answer in time") from None
         finally:
             call.cancel()
-        return told
+        return answer
 
     def write(self, header: dict[str, Any], body: bytes = b"") -> None:
         if self.closed:

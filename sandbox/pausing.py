@@ -72,9 +72,9 @@ async def snapshot(request: Request) -> Response:
 async def list_snapshots(request: Request) -> Response:
     require_key(request)
     query = request.query_params
-    found = sandboxes(request).snapshots.values()
+    snapshots = sandboxes(request).snapshots.values()
     of, name = query.get("sandboxID"), query.get("name")
-    matching = [each for each in found if of in (None, each.of) and name in (None, each.name, each.id)]
+    matching = [each for each in snapshots if of in (None, each.of) and name in (None, each.name, each.id)]
     return JSONResponse([_snapshot(each) for each in matching])
 
 

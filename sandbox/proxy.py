@@ -37,8 +37,8 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 async def resolved(host: str, port: int) -> list[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]).partition("%")[0] for entry in found]
+    entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]).partition("%")[0] for entry in entries]
 
 
 async def pinned(allowed: Allowed, host: str, port: int, resolve: Resolve = resolved) -> str:
@@ -77,7 +77,7 @@ class ProxyConnection:
         self.reader.feed_data(body)
         return True
 
-    async def _tell(self, data: bytes) -> None:
+    async def _send_down(self, data: bytes) -> None:
         for start in range(0, len(data), CHUNK):
             chunk = data[start : start + CHUNK]
             await self.window.take(len(chunk))
@@ -95,7 +95,7 @@ class ProxyConnection:
                 await self._answer()
             except OutboundRefused as refused:
                 LOG.info("a sandbox was refused a way out: %s", refused.status)
-                await self._tell(_refusal(refused))
+                await self._send_down(_refusal(refused))
             self._call.send({"conn": self.number, "close": True})
         except (SandboxGone, OSError):
             pass  # it is gone
@@ -123,7 +123,7 @@ class ProxyConnection:
         self, request: OutboundRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         if request.is_tunnel:
-            await self._tell(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await self._send_down(b"HTTP/1.1 200 Connection established\r\n\r\n")
         else:
             writer.write(request.head)
         await self._both(reader, writer, request.length)
@@ -134,7 +134,7 @@ class ProxyConnection:
         upward = asyncio.create_task(self._upward(writer, length))
         try:
             while data := await reader.read(CHUNK):
-                await self._tell(data)
+                await self._send_down(data)
         finally:
             upward.cancel()
 

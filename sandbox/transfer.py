@@ -118,8 +118,8 @@ async def _store(
         call.cancel()
     if not isinstance(entry, dict):
         raise HttpRefused(502, "the sandbox answered nonsense")
-    given = {"metadata": entry["metadata"]} if "metadata" in entry else {}
-    return {"path": str(entry.get("path")), "name": str(entry.get("name")), "type": "file", **given}
+    metadata = {"metadata": entry["metadata"]} if "metadata" in entry else {}
+    return {"path": str(entry.get("path")), "name": str(entry.get("name")), "type": "file", **metadata}
 
 
 def _sandbox_of(request: Request, operation: str) -> Sandbox:
@@ -145,9 +145,9 @@ def _signed(request: Request, operation: str, user: str) -> Sandbox:
         raise HttpRefused(401, "the signature's expiration is malformed")
     if expiration is not None and int(expiration) < time.time():
         raise HttpRefused(401, "the signature has expired")
-    given = query["signature"].encode()
+    signature = query["signature"].encode()
     for sandbox in sandboxes(request).all():
-        if hmac.compare_digest(given, sandbox.signed(path, operation, user, expiration).encode()):
+        if hmac.compare_digest(signature, sandbox.signed(path, operation, user, expiration).encode()):
             return sandbox
     raise HttpRefused(401, "the signature is of no sandbox here")
 

@@ -99,8 +99,8 @@ def check_address(text: str) -> Address:
 
 async def resolve_name(host: str, port: int) -> list[str]:
     """Addresses of a name in the order in which they should be tried."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
 async def addresses_of(host: str, port: int, *, of: Network, resolve: Resolve) -> list[str]:
@@ -108,22 +108,22 @@ async def addresses_of(host: str, port: int, *, of: Network, resolve: Resolve) -
 
     All or none: a name that mixes public and inner addresses is up to no good.
     """
-    found = await _found(host, port, resolve)
-    return found if of.allows(host, port) else [str(check_address(address)) for address in found]
+    addresses = await _resolved(host, port, resolve)
+    return addresses if of.allows(host, port) else [str(check_address(address)) for address in addresses]
 
 
-async def _found(host: str, port: int, resolve: Resolve) -> list[str]:
+async def _resolved(host: str, port: int, resolve: Resolve) -> list[str]:
     try:
         return [str(ipaddress.ip_address(host.strip("[]")))]
     except ValueError:
         pass
     try:
-        found = await resolve(host, port)
+        addresses = await resolve(host, port)
     except UnicodeError as error:
         raise OSError("the name cannot be resolved") from error
-    if not found:
+    if not addresses:
         raise OSError("the name has no address")
-    return found
+    return addresses
 
 
 class _Backend(httpcore2.AsyncNetworkBackend):
@@ -195,8 +195,10 @@ class _Proxy:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
             raise Misconfigured("proxy: only http://[user:password@]host:port is known")
-        given = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if parts.username else ""
-        token = base64.b64encode(given.encode()).decode() if given else ""
+        credentials = (
+            f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if parts.username else ""
+        )
+        token = base64.b64encode(credentials.encode()).decode() if credentials else ""
         return cls(parts.hostname, parts.port or 80, token)
 
     async def tunnel(

@@ -118,7 +118,7 @@ class _PostRequest:
     opened: bool = False
 
 
-_asked: ContextVar[_PostRequest | None] = ContextVar("asked", default=None)
+_current_post: ContextVar[_PostRequest | None] = ContextVar("current_post", default=None)
 
 
 class _Guard(AbstractResolver):
@@ -131,10 +131,10 @@ class _Guard(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        found = await guard.addresses_of(host, port, of=self._network, resolve=self._resolve)
+        addresses = await guard.addresses_of(host, port, of=self._network, resolve=self._resolve)
         return [
             ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
-            for address in found
+            for address in addresses
         ]
 
     async def close(self) -> None:
@@ -143,11 +143,11 @@ class _Guard(AbstractResolver):
     def open(self, place: Any) -> socket.socket:
         """A socket for the very address that is dialled, literals in URLs included: they are not resolved."""
         family, kind, proto, _, address = place
-        asked = _asked.get()
-        if asked is None or not self._network.allows(asked.host, asked.port):
+        post = _current_post.get()
+        if post is None or not self._network.allows(post.host, post.port):
             guard.check_address(str(address[0]))
-        if asked is not None:
-            asked.opened = True
+        if post is not None:
+            post.opened = True
         return socket.socket(family, kind, proto)
 
 
@@ -157,15 +157,15 @@ class _Stale(aiohttp.ClientConnectionError):
 
 class _Request(aiohttp.ClientRequest):
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        asked = _asked.get()
-        if asked is not None and not asked.opened and _has_ended(conn.transport):
+        post = _current_post.get()
+        if post is not None and not post.opened and _has_ended(conn.transport):
             raise _Stale
         return await super().send(conn)
 
 
 async def _asking(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Says for whom a connection is opened, and takes the next one where a kept one turns out to be closed."""
-    token = _asked.set(_PostRequest(request.url.raw_host or "", request.url.port or 0))
+    token = _current_post.set(_PostRequest(request.url.raw_host or "", request.url.port or 0))
     try:
         while True:
             try:
@@ -173,7 +173,7 @@ async def _asking(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerTyp
             except _Stale:
                 continue
     finally:
-        _asked.reset(token)
+        _current_post.reset(token)
 
 
 def _has_ended(transport: asyncio.BaseTransport | None) -> bool:

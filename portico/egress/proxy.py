@@ -63,10 +63,10 @@ class HostPattern:
 
     @classmethod
     def of(cls, text: str) -> HostPattern:
-        found = re.fullmatch(r"(\[[0-9a-f:.]+\]|[^:\s/@]+)(?::(\d{1,5}))?", text.strip().lower())
-        if found is None:
+        match = re.fullmatch(r"(\[[0-9a-f:.]+\]|[^:\s/@]+)(?::(\d{1,5}))?", text.strip().lower())
+        if match is None:
             raise Forbidden(f"{text[:80]!r} is no host, *.host or host:port")
-        return cls(found[1].strip("[]").rstrip("."), int(found[2]) if found[2] else None)
+        return cls(match[1].strip("[]").rstrip("."), int(match[2]) if match[2] else None)
 
     def matches(self, host: str, port: int) -> bool:
         if port not in (USUAL_PORTS if self.port is None else (self.port,)):
@@ -159,9 +159,9 @@ class EgressProxy:
             await upstream.aclose()
 
     def _grant_of(self, request: Request) -> _Grant:
-        kind, _, given = request.authorization.partition(" ")
+        kind, _, credentials = request.authorization.partition(" ")
         try:
-            _, _, token = base64.b64decode(given.strip(), validate=True).decode().partition(":")
+            _, _, token = base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             token = ""
         grant = self._grants.get(token) if kind.lower() == "basic" else None

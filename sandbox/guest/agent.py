@@ -157,8 +157,8 @@ class Agent:
         call.send({"entry": files.entry(path)})
 
     async def _disk(self, call: AgentCall, request: Request) -> None:
-        found = os.statvfs(files.HOME)
-        call.send({"used": (found.f_blocks - found.f_bfree) * found.f_frsize})
+        usage = os.statvfs(files.HOME)
+        call.send({"used": (usage.f_blocks - usage.f_bfree) * usage.f_frsize})
 
     async def _watch(self, call: AgentCall, request: Request) -> None:
         """Until the call is cancelled, or the folder is gone."""
@@ -166,8 +166,8 @@ class Agent:
         call.send({"watching": True})
         async for kind, name in watch:
             entry = watch.described(name) if request["entry"] else None
-            told = {"name": name, "type": f"EVENT_TYPE_{kind}", **({"entry": entry} if entry else {})}
-            call.send({"event": told})
+            event = {"name": name, "type": f"EVENT_TYPE_{kind}", **({"entry": entry} if entry else {})}
+            call.send({"event": event})
 
     async def _go_outward(self, call: AgentCall, request: Request) -> None:
         """A way out; one that the picture of another sandbox had leads nowhere and is closed."""

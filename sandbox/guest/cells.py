@@ -21,11 +21,11 @@ class Cells:
 
     def __init__(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        asked, told = int(sys.argv.pop(1)), int(sys.argv.pop(1))
-        os.set_inheritable(asked, False)
-        os.set_inheritable(told, False)
-        self._requests = os.fdopen(asked, "rb")
-        self._replies = os.fdopen(told, "wb", buffering=0)
+        requests, replies = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+        os.set_inheritable(requests, False)
+        os.set_inheritable(replies, False)
+        self._requests = os.fdopen(requests, "rb")
+        self._replies = os.fdopen(replies, "wb", buffering=0)
 
     def emit(self, event: Event) -> None:
         rest = memoryview(json.dumps(event).encode() + b"\n")

@@ -22,8 +22,8 @@ def as_chart(figure: Any) -> dict[str, Any] | None:
         with warnings.catch_warnings(action="ignore"):  # it complains of numbers that are numpy's
             boxed = [_boxes(axes) for axes in figure.axes]
             if not any(boxed):
-                told = chart_figure_to_dict(figure)
-                return told and plain(told)  # type: ignore[no-any-return]
+                chart = chart_figure_to_dict(figure)
+                return chart and plain(chart)  # type: ignore[no-any-return]
             each = [
                 _box_chart(axes, boxes) if boxes else get_chart_from_ax(axes).model_dump()
                 for axes, boxes in zip(figure.axes, boxed, strict=True)
@@ -65,8 +65,8 @@ def _boxes(axes: Any) -> list[dict[str, Any]]:
 
 
 def _points(artist: Any) -> Points:
-    found = artist.get_path().vertices if hasattr(artist, "get_path") else artist.get_xydata()
-    return [(float(x), float(y)) for x, y in found]
+    points = artist.get_path().vertices if hasattr(artist, "get_path") else artist.get_xydata()
+    return [(float(x), float(y)) for x, y in points]
 
 
 def _box(axes: Any, box: Points, lines: Sequence[Points]) -> dict[str, Any]:

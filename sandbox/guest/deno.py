@@ -77,11 +77,11 @@ class Deno:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         # no key: a client on the guest's loopback is the same user and could read it, and a copy would share it
-        told: Event = dict(zip(PORTS, self._ports, strict=True))
-        told |= {"ip": "127.0.0.1", "transport": "tcp", "key": "", "signature_scheme": "hmac-sha256"}
-        told |= {"kernel_name": "deno"}
+        connection: Event = dict(zip(PORTS, self._ports, strict=True))
+        connection |= {"ip": "127.0.0.1", "transport": "tcp", "key": "", "signature_scheme": "hmac-sha256"}
+        connection |= {"kernel_name": "deno"}
         with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
-            json.dump(told, file)
+            json.dump(connection, file)
         quiet = {"NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1", "DENO_DIR": "/home/user/.cache/deno"}
         process = subprocess.Popen(
             [_program(), "jupyter", "--kernel", "--conn", file.name],

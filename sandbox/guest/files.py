@@ -29,30 +29,30 @@ class FileRefused(Exception):
 def resolve(path: str) -> Path:
     if "\0" in path:
         raise FileRefused("invalid_argument", "a path holds no NUL")
-    given = Path(path)
+    requested = Path(path)
     if path.startswith("~/") or path == "~":
-        given = Path(path[2:])
-    return Path(os.path.normpath(HOME / given))
+        requested = Path(path[2:])
+    return Path(os.path.normpath(HOME / requested))
 
 
 def entry(path: Path) -> dict[str, Any]:
     """What the protocol calls an EntryInfo."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         raise FileRefused("not_found", f"path not found: {path}") from None
     described: dict[str, Any] = {
         "name": path.name or "/",
-        "type": f"FILE_TYPE_{KINDS.get(stat.S_IFMT(found.st_mode), 'UNSPECIFIED')}",
+        "type": f"FILE_TYPE_{KINDS.get(stat.S_IFMT(status.st_mode), 'UNSPECIFIED')}",
         "path": str(path),
-        "size": str(found.st_size),
-        "mode": stat.S_IMODE(found.st_mode),
-        "permissions": stat.filemode(found.st_mode),
-        "owner": _name(pwd.getpwuid, found.st_uid),
-        "group": _name(grp.getgrgid, found.st_gid),
-        "modifiedTime": datetime.fromtimestamp(found.st_mtime, UTC).isoformat().replace("+00:00", "Z"),
+        "size": str(status.st_size),
+        "mode": stat.S_IMODE(status.st_mode),
+        "permissions": stat.filemode(status.st_mode),
+        "owner": _name(pwd.getpwuid, status.st_uid),
+        "group": _name(grp.getgrgid, status.st_gid),
+        "modifiedTime": datetime.fromtimestamp(status.st_mtime, UTC).isoformat().replace("+00:00", "Z"),
     }
-    if stat.S_ISLNK(found.st_mode):
+    if stat.S_ISLNK(status.st_mode):
         described["symlinkTarget"] = os.readlink(path)
     if metadata := read_metadata(path):
         described["metadata"] = metadata
@@ -69,7 +69,7 @@ def _name(look_up: Any, number: int) -> str:
 def listed(path: Path, depth: int) -> list[dict[str, Any]]:
     if entry(path)["type"] != "FILE_TYPE_DIRECTORY" and not path.is_dir():
         raise FileRefused("invalid_argument", f"path is not a directory: {path}")
-    return [entry(found) for found in _walk(path, max(depth, 1))]
+    return [entry(child) for child in _walk(path, max(depth, 1))]
 
 
 def _walk(path: Path, depth: int) -> Iterator[Path]:

@@ -65,10 +65,10 @@ class Shell:
 
     def _finish(self) -> int:
         self._write(f"printf '%s\\n' $? >&{self._told}\n")
-        told = self._ended.readline()
-        if not told:
+        line = self._ended.readline()
+        if not line:
             raise ShellGone
-        return int(told)
+        return int(line)
 
     def _write(self, text: str) -> None:
         assert self._bash.stdin is not None

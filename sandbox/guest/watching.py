@@ -65,7 +65,7 @@ class Watch:
             os.close(self._descriptor)
 
     def _told(self, data: bytes) -> list[tuple[str, str]]:
-        told, at = [], 0
+        events, at = [], 0
         while at < len(data):
             number, mask, _, length = EVENT.unpack_from(data, at)
             name = os.fsdecode(data[at + EVENT.size : at + EVENT.size + length].rstrip(b"\0"))
@@ -78,19 +78,19 @@ class Watch:
             path = folder / name if name else folder
             kind = next((KINDS[bits] for bits in KINDS if mask & bits), None)
             if kind is not None and (name or folder == self._root):
-                told.append((kind, str(path.relative_to(self._root))))
+                events.append((kind, str(path.relative_to(self._root))))
             if kind == "CREATE" and mask & IS_FOLDER and self._recursive:
                 self._add(path)
-                told += self._already_in(path)
-        return told
+                events += self._already_in(path)
+        return events
 
     def _already_in(self, folder: Path) -> list[tuple[str, str]]:
         """What was made in a new folder before it was watched."""
-        found = []
+        events = []
         with contextlib.suppress(OSError):
             for child in sorted(folder.rglob("*"))[:FOLDERS_LIMIT]:
-                found.append(("CREATE", str(child.relative_to(self._root))))
-        return found
+                events.append(("CREATE", str(child.relative_to(self._root))))
+        return events
 
     def described(self, name: str) -> dict[str, Any] | None:
         with contextlib.suppress(files.FileRefused, OSError):
