@@ -29,7 +29,7 @@ from portico.storage.engine.database import Database
 from portico.storage.secrets import SecretStore
 from tests.fakes.hook import SECRET, FakeReceiver, delay, drop, status
 from tests.policies.opa_server import TOKEN, OpaServer, opa_binary, running_opa
-from tests.portico.listeners import Door, Names, Tunnel
+from tests.portico.listeners import Names, OriginServer, Tunnel
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 RESULT = ExecutionResult(
@@ -51,8 +51,8 @@ def receiver() -> Iterator[FakeReceiver]:
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[Door]:
-    async with Door() as inner:
+async def origin() -> AsyncIterator[OriginServer]:
+    async with OriginServer() as inner:
         yield inner
 
 
@@ -103,39 +103,43 @@ async def asked(steps: CallbackSteps, url: str, *, role: str = "member") -> tupl
     return decision.effect.value, decision.reasons[0]
 
 
-async def test_a_private_place_that_a_name_leads_to_is_never_dialled(make: Make, door: Door) -> None:
-    url = f"http://hooks.example.com:{door.port}/x"
+async def test_a_private_place_that_a_name_leads_to_is_never_dialled(
+    make: Make, origin: OriginServer
+) -> None:
+    url = f"http://hooks.example.com:{origin.port}/x"
     for address in ("127.0.0.1", "::ffff:127.0.0.1", "10.0.0.1", "169.254.169.254", "fd00::1"):
         steps = make(names=Names([address]), local_only=False)
         with pytest.raises(Unavailable, match="not in the public internet"):
             await post(steps, url)
         done = await post(steps, url, attempt=3)
         assert (done.outcome, done.status) == ("refused", 0)
-    assert door.visits == []
+    assert origin.visits == []
 
 
-async def test_a_name_that_changes_its_answer_is_checked_at_each_attempt(make: Make, door: Door) -> None:
-    door.answer = b"HTTP/1.1 503 Later\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-    async with Tunnel(door) as tunnel:
+async def test_a_name_that_changes_its_answer_is_checked_at_each_attempt(
+    make: Make, origin: OriginServer
+) -> None:
+    origin.answer = b"HTTP/1.1 503 Later\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    async with Tunnel(origin) as tunnel:
         names = Names(["8.8.8.8"], ["127.0.0.1"])
         steps = make(names=names, local_only=False, proxy=f"http://127.0.0.1:{tunnel.port}")
         with pytest.raises(Unavailable, match="503"):
             await post(steps, "http://hooks.example.com/x")
         with pytest.raises(Unavailable, match="not in the public internet"):
             await post(steps, "http://hooks.example.com/x", attempt=2)
-        assert len(door.visits) == 1
+        assert len(origin.visits) == 1
         assert [visit.split()[1] for visit in tunnel.visits] == ["8.8.8.8:80"]
 
 
-async def test_one_inner_address_among_public_ones_is_enough(make: Make, door: Door) -> None:
+async def test_one_inner_address_among_public_ones_is_enough(make: Make, origin: OriginServer) -> None:
     steps = make(names=Names(["8.8.8.8", "127.0.0.1"]), local_only=False)
     with pytest.raises(Unavailable, match="not in the public internet"):
-        await post(steps, f"http://hooks.example.com:{door.port}/x")
-    assert door.visits == []
+        await post(steps, f"http://hooks.example.com:{origin.port}/x")
+    assert origin.visits == []
 
 
-async def test_a_redirect_is_not_followed(make: Make, receiver: FakeReceiver, door: Door) -> None:
-    inside = {"Location": f"http://127.0.0.1:{door.port}/latest/meta-data/"}
+async def test_a_redirect_is_not_followed(make: Make, receiver: FakeReceiver, origin: OriginServer) -> None:
+    inside = {"Location": f"http://127.0.0.1:{origin.port}/latest/meta-data/"}
     receiver.script("reply", *(dataclasses.replace(status(code), headers=inside) for code in (302, 307, 308)))
     steps = make(f"127.0.0.1:{receiver.port}")
     for attempt in (1, 2):
@@ -143,7 +147,7 @@ async def test_a_redirect_is_not_followed(make: Make, receiver: FakeReceiver, do
             await post(steps, receiver.reply_url, attempt=attempt)
     done = await post(steps, receiver.reply_url, attempt=3)
     assert (done.outcome, done.status) == ("refused", 308)
-    assert door.visits == []
+    assert origin.visits == []
 
 
 async def test_an_url_that_the_settings_no_longer_name_is_not_posted_to(

@@ -1,4 +1,4 @@
-"""Who is asked, and who asks, in the tests of the guard: real servers on 127.0.0.1, and both kinds of client."""
+"""What the tests of the egress guard use: origin servers and proxies on 127.0.0.1, and both kinds of client."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import httpx2
 from portico.egress.posts import Poster
 
 
-class Door:
-    """An HTTP server that counts its visitors."""
+class OriginServer:
+    """An HTTP server that keeps the head of each request."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.visits: list[str] = []
@@ -21,7 +21,7 @@ class Door:
         self._context = context
         self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> Door:
+    async def __aenter__(self) -> OriginServer:
         self._server = await asyncio.start_server(self._visit, "127.0.0.1", 0, ssl=self._context)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -40,10 +40,10 @@ class Door:
         await writer.wait_closed()
 
 
-class Tunnel(Door):
+class Tunnel(OriginServer):
     """A proxy that answers CONNECT and leads every tunnel to one place."""
 
-    def __init__(self, to: Door, *, status: int = 200) -> None:
+    def __init__(self, to: OriginServer, *, status: int = 200) -> None:
         super().__init__()
         self._to = to
         self._status = status
@@ -65,28 +65,28 @@ class Names:
 
     def __init__(self, *answers: list[str]) -> None:
         self.answers = list(answers)
-        self.asked = 0
+        self.lookups = 0
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        self.asked += 1
+        self.lookups += 1
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 @dataclass(frozen=True)
-class Answered:
+class GuardedResponse:
     status_code: int
     text: str
 
 
-class Asker:
+class GuardedClient:
     """One request, by either of the two clients behind the guard."""
 
     def __init__(self, http: httpx2.AsyncClient | Poster) -> None:
         self._http = http
 
-    async def get(self, url: str) -> Answered:
+    async def get(self, url: str) -> GuardedResponse:
         if isinstance(self._http, Poster):
             posted = await self._http.post(url, content=b"", headers={})
-            return Answered(posted.status, posted.content.decode())
+            return GuardedResponse(posted.status, posted.content.decode())
         got = await self._http.get(url)
-        return Answered(got.status_code, got.text)
+        return GuardedResponse(got.status_code, got.text)

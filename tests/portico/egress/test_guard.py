@@ -24,7 +24,7 @@ from portico.egress.guard import Network, Resolve, check_address, client, networ
 from portico.egress.posts import Poster
 from portico.errors import Forbidden, Misconfigured
 from portico.settings.settings import Settings
-from tests.portico.listeners import Asker, Door, Names, Tunnel
+from tests.portico.listeners import GuardedClient, Names, OriginServer, Tunnel
 
 INNER = [
     "127.0.0.1",
@@ -84,12 +84,12 @@ OUTER = [
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[Door]:
-    async with Door() as opened:
+async def origin() -> AsyncIterator[OriginServer]:
+    async with OriginServer() as opened:
         yield opened
 
 
-Asks = Callable[..., AbstractAsyncContextManager[Asker]]
+Asks = Callable[..., AbstractAsyncContextManager[GuardedClient]]
 
 
 @pytest.fixture(params=["client", "poster"])
@@ -97,7 +97,7 @@ def asks(request: pytest.FixtureRequest) -> Asks:
     @asynccontextmanager
     async def opened(
         of: Network | None = None, *, resolve: Resolve | None = None, limits: httpx2.Timeout | None = None
-    ) -> AsyncIterator[Asker]:
+    ) -> AsyncIterator[GuardedClient]:
         limits = limits or httpx2.Timeout(30.0, connect=5.0)
         http: httpx2.AsyncClient | Poster
         if request.param == "client":
@@ -105,7 +105,7 @@ def asks(request: pytest.FixtureRequest) -> Asks:
         else:
             http = Poster(of or Network(), resolve=resolve, timeout=limits)
         try:
-            yield Asker(http)
+            yield GuardedClient(http)
         finally:
             await http.aclose()
 
@@ -138,29 +138,29 @@ def test_nothing_that_python_calls_private_passes(address: object) -> None:
     "host",
     ["127.0.0.1", "localhost", "0.0.0.0", "2130706433", "0x7f.1", "127.1", "[::1]", "[::ffff:127.0.0.1]"],
 )
-async def test_no_spelling_of_this_machine_is_reached(asks: Asks, door: Door, host: str) -> None:
+async def test_no_spelling_of_this_machine_is_reached(asks: Asks, origin: OriginServer, host: str) -> None:
     async with asks() as http:
         with pytest.raises((Forbidden, httpx2.ConnectError)):
-            await http.get(f"http://{host}:{door.port}/")
-    assert door.visits == []
+            await http.get(f"http://{host}:{origin.port}/")
+    assert origin.visits == []
 
 
-async def test_a_name_that_leads_inside_is_refused(asks: Asks, door: Door) -> None:
+async def test_a_name_that_leads_inside_is_refused(asks: Asks, origin: OriginServer) -> None:
     async with asks(resolve=Names(["127.0.0.1"])) as http:
         with pytest.raises(Forbidden):
-            await http.get(f"http://inside.example:{door.port}/")
-    assert door.visits == []
+            await http.get(f"http://inside.example:{origin.port}/")
+    assert origin.visits == []
 
 
-async def test_one_inner_address_among_public_ones_is_refused(asks: Asks, door: Door) -> None:
+async def test_one_inner_address_among_public_ones_is_refused(asks: Asks, origin: OriginServer) -> None:
     async with asks(resolve=Names(["8.8.8.8", "127.0.0.1"])) as http:
         with pytest.raises(Forbidden):
-            await http.get(f"http://mixed.example:{door.port}/")
-    assert door.visits == []
+            await http.get(f"http://mixed.example:{origin.port}/")
+    assert origin.visits == []
 
 
 async def test_a_name_that_changes_its_answer_is_asked_once_and_dialled_as_checked(
-    asks: Asks, door: Door, monkeypatch: pytest.MonkeyPatch
+    asks: Asks, origin: OriginServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The classic rebinding: public when checked, 127.0.0.1 when dialled."""
     dialled: list[str] = []
@@ -173,38 +173,40 @@ async def test_a_name_that_changes_its_answer_is_asked_once_and_dialled_as_check
     names = Names(["8.8.8.8"], ["127.0.0.1"])
     async with asks(resolve=names) as http:
         with pytest.raises(httpx2.ConnectError):
-            await http.get(f"http://rebinding.example:{door.port}/")
-        assert (dialled, names.asked) == (["8.8.8.8"], 1)
+            await http.get(f"http://rebinding.example:{origin.port}/")
+        assert (dialled, names.lookups) == (["8.8.8.8"], 1)
         with pytest.raises(Forbidden):  # the next connection is checked again
-            await http.get(f"http://rebinding.example:{door.port}/")
+            await http.get(f"http://rebinding.example:{origin.port}/")
     monkeypatch.undo()
     assert dialled == ["8.8.8.8"]
-    assert door.visits == []
+    assert origin.visits == []
 
 
-async def test_a_redirect_inside_is_refused(door: Door) -> None:
-    async with Door() as other:
-        door.answer = (
+async def test_a_redirect_inside_is_refused(origin: OriginServer) -> None:
+    async with OriginServer() as other:
+        origin.answer = (
             f"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:{other.port}/\r\ncontent-length: 0\r\n"
             "connection: close\r\n\r\n"
         ).encode()
-        allowed = Network(allow=frozenset({f"127.0.0.1:{door.port}"}))
+        allowed = Network(allow=frozenset({f"127.0.0.1:{origin.port}"}))
         async with client(allowed) as http:
             with pytest.raises(Forbidden):
-                await http.get(f"http://127.0.0.1:{door.port}/", follow_redirects=True)
-        assert (len(door.visits), other.visits) == (1, [])
+                await http.get(f"http://127.0.0.1:{origin.port}/", follow_redirects=True)
+        assert (len(origin.visits), other.visits) == (1, [])
 
 
-async def test_redirects_are_not_followed_unless_asked_for(asks: Asks, door: Door) -> None:
-    door.answer = b"HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+async def test_redirects_are_not_followed_unless_asked_for(asks: Asks, origin: OriginServer) -> None:
+    origin.answer = b"HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     async with asks(Network(allow=frozenset({"127.0.0.1"}))) as http:
-        assert (await http.get(f"http://127.0.0.1:{door.port}/")).status_code == 302
+        assert (await http.get(f"http://127.0.0.1:{origin.port}/")).status_code == 302
 
 
-async def test_what_the_owner_configured_is_reached_and_nothing_beside_it(asks: Asks, door: Door) -> None:
-    allowed = network(Settings(), allow=[f"http://127.0.0.1:{door.port}/v1", ""])
-    async with Door() as other, asks(allowed) as http:
-        assert (await http.get(f"http://127.0.0.1:{door.port}/")).text == "ok"
+async def test_what_the_owner_configured_is_reached_and_nothing_beside_it(
+    asks: Asks, origin: OriginServer
+) -> None:
+    allowed = network(Settings(), allow=[f"http://127.0.0.1:{origin.port}/v1", ""])
+    async with OriginServer() as other, asks(allowed) as http:
+        assert (await http.get(f"http://127.0.0.1:{origin.port}/")).text == "ok"
         with pytest.raises(Forbidden):
             await http.get(f"http://127.0.0.1:{other.port}/")
         assert other.visits == []
@@ -226,10 +228,10 @@ def test_an_allowed_place_is_a_host_and_its_port(item: str, host: str, port: int
     assert not allowed.allows(f"x{host}", port)
 
 
-async def test_the_next_address_is_tried_when_one_does_not_answer(asks: Asks, door: Door) -> None:
+async def test_the_next_address_is_tried_when_one_does_not_answer(asks: Asks, origin: OriginServer) -> None:
     allowed = Network(allow=frozenset({"two.example"}))
     async with asks(allowed, resolve=Names(["127.0.0.2", "127.0.0.1"])) as http:
-        assert (await http.get(f"http://two.example:{door.port}/")).text == "ok"
+        assert (await http.get(f"http://two.example:{origin.port}/")).text == "ok"
 
 
 async def test_a_name_without_address_is_no_connection(asks: Asks) -> None:
@@ -252,14 +254,14 @@ async def test_a_resolver_that_hangs_is_a_connect_timeout(asks: Asks) -> None:
 
 
 async def test_no_proxy_of_the_environment_is_used(
-    asks: Asks, door: Door, monkeypatch: pytest.MonkeyPatch
+    asks: Asks, origin: OriginServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{door.port}")
+        monkeypatch.setenv(name, f"http://127.0.0.1:{origin.port}")
     async with asks(resolve=Names(["127.0.0.1"])) as http:
         with pytest.raises(Forbidden):
             await http.get("http://a.example/")
-    assert door.visits == []
+    assert origin.visits == []
 
 
 # --- TLS -------------------------------------------------------------------------------------------
@@ -299,18 +301,20 @@ async def test_the_certificate_is_checked_for_the_name_and_not_for_the_address(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     allowed = Network(allow=frozenset({"safe.example", "other.example"}))
-    async with Door(context) as door, asks(allowed, resolve=Names(["127.0.0.1"])) as http:
-        assert (await http.get(f"https://safe.example:{door.port}/")).text == "ok"
+    async with OriginServer(context) as origin, asks(allowed, resolve=Names(["127.0.0.1"])) as http:
+        assert (await http.get(f"https://safe.example:{origin.port}/")).text == "ok"
         with pytest.raises(httpx2.ConnectError):
-            await http.get(f"https://other.example:{door.port}/")
-        assert len(door.visits) == 1
+            await http.get(f"https://other.example:{origin.port}/")
+        assert len(origin.visits) == 1
 
 
 # --- proxy -----------------------------------------------------------------------------------------
 
 
-async def test_a_proxy_gets_checked_addresses_and_only_the_owners_names(asks: Asks, door: Door) -> None:
-    async with Tunnel(door) as tunnel:
+async def test_a_proxy_gets_checked_addresses_and_only_the_owners_names(
+    asks: Asks, origin: OriginServer
+) -> None:
+    async with Tunnel(origin) as tunnel:
         through = Network(frozenset({"api.example"}), f"http://me:p%40ss@127.0.0.1:{tunnel.port}")
         async with asks(through, resolve=Names(["8.8.8.8"])) as http:
             assert (await http.get("http://api.example/")).text == "ok"
@@ -322,24 +326,24 @@ async def test_a_proxy_gets_checked_addresses_and_only_the_owners_names(asks: As
 
 
 async def test_a_proxy_does_not_open_the_inside_and_is_not_used_for_this_machine(
-    asks: Asks, door: Door
+    asks: Asks, origin: OriginServer
 ) -> None:
-    async with Tunnel(door) as tunnel:
-        through = Network(frozenset({f"127.0.0.1:{door.port}"}), f"http://127.0.0.1:{tunnel.port}")
+    async with Tunnel(origin) as tunnel:
+        through = Network(frozenset({f"127.0.0.1:{origin.port}"}), f"http://127.0.0.1:{tunnel.port}")
         async with asks(through, resolve=Names(["10.0.0.1"])) as http:
             with pytest.raises(Forbidden):
                 await http.get("http://inside.example/")
-            assert (await http.get(f"http://127.0.0.1:{door.port}/")).text == "ok"
+            assert (await http.get(f"http://127.0.0.1:{origin.port}/")).text == "ok"
         assert tunnel.visits == []
 
 
-async def test_a_refused_tunnel_is_no_connection(asks: Asks, door: Door) -> None:
-    async with Tunnel(door, status=407) as tunnel:
+async def test_a_refused_tunnel_is_no_connection(asks: Asks, origin: OriginServer) -> None:
+    async with Tunnel(origin, status=407) as tunnel:
         through = Network(proxy=f"http://127.0.0.1:{tunnel.port}")
         async with asks(through, resolve=Names(["8.8.8.8"])) as http:
             with pytest.raises(httpx2.ConnectError):
                 await http.get("http://elsewhere.example/")
-        assert door.visits == []
+        assert origin.visits == []
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "https://127.0.0.1:1", "127.0.0.1:1"])

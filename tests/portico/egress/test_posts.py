@@ -14,7 +14,7 @@ import pytest
 from portico.egress.guard import Network
 from portico.egress.posts import Poster, session
 from portico.errors import Forbidden
-from tests.portico.listeners import Door, Names
+from tests.portico.listeners import Names, OriginServer
 
 LIMITS = httpx2.Timeout(5.0)
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -59,44 +59,44 @@ def allowed(port: int) -> Network:
     return Network(allow=frozenset({f"127.0.0.1:{port}"}))
 
 
-async def test_a_literal_is_refused_though_a_name_that_leads_there_is_allowed(door_at: Door) -> None:
+async def test_a_literal_is_refused_though_a_name_that_leads_there_is_allowed(origin: OriginServer) -> None:
     """In one task, so that nothing of the first request may speak for the second."""
     poster = Poster(Network(frozenset({"ours.example"})), timeout=LIMITS, resolve=Names(["127.0.0.1"]))
-    answer = await poster.post(f"http://ours.example:{door_at.port}/", content=b"", headers={})
+    answer = await poster.post(f"http://ours.example:{origin.port}/", content=b"", headers={})
     assert answer.content == b"ok"
     with pytest.raises(Forbidden):
-        await poster.post(f"http://127.0.0.1:{door_at.port}/", content=b"", headers={})
+        await poster.post(f"http://127.0.0.1:{origin.port}/", content=b"", headers={})
     await poster.aclose()
-    assert len(door_at.visits) == 1
+    assert len(origin.visits) == 1
 
 
-async def test_a_redirect_inside_is_refused(door_at: Door) -> None:
-    async with Door() as other:
-        door_at.answer = (
+async def test_a_redirect_inside_is_refused(origin: OriginServer) -> None:
+    async with OriginServer() as other:
+        origin.answer = (
             f"HTTP/1.1 307 Moved\r\nlocation: http://127.0.0.1:{other.port}/\r\ncontent-length: 0\r\n"
             "connection: close\r\n\r\n"
         ).encode()
-        async with session(allowed(door_at.port)) as http:
+        async with session(allowed(origin.port)) as http:
             with pytest.raises(Forbidden):
-                await http.post(f"http://127.0.0.1:{door_at.port}/", data=b"", allow_redirects=True)
-        assert (len(door_at.visits), other.visits) == (1, [])
+                await http.post(f"http://127.0.0.1:{origin.port}/", data=b"", allow_redirects=True)
+        assert (len(origin.visits), other.visits) == (1, [])
 
 
-async def test_what_is_asked_past_the_guard_counts_as_asked_by_nobody(door_at: Door) -> None:
+async def test_what_is_asked_past_the_guard_counts_as_asked_by_nobody(origin: OriginServer) -> None:
     """Whoever takes the middleware away loses the allowances, and not the check."""
-    async with session(allowed(door_at.port)) as http:
+    async with session(allowed(origin.port)) as http:
         with pytest.raises(Forbidden):
-            await http.get(f"http://127.0.0.1:{door_at.port}/", middlewares=())
-    assert door_at.visits == []
+            await http.get(f"http://127.0.0.1:{origin.port}/", middlewares=())
+    assert origin.visits == []
 
 
-async def test_cookies_are_not_kept(door_at: Door) -> None:
-    door_at.answer = b"HTTP/1.1 200 OK\r\nset-cookie: a=b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-    poster = Poster(allowed(door_at.port), timeout=LIMITS)
+async def test_cookies_are_not_kept(origin: OriginServer) -> None:
+    origin.answer = b"HTTP/1.1 200 OK\r\nset-cookie: a=b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    poster = Poster(allowed(origin.port), timeout=LIMITS)
     for _ in range(2):
-        await poster.post(f"http://127.0.0.1:{door_at.port}/", content=b"", headers={})
+        await poster.post(f"http://127.0.0.1:{origin.port}/", content=b"", headers={})
     await poster.aclose()
-    assert not any("cookie" in visit.lower() for visit in door_at.visits)
+    assert not any("cookie" in visit.lower() for visit in origin.visits)
 
 
 async def test_a_connection_is_kept_and_used_again() -> None:
@@ -201,6 +201,6 @@ async def test_what_is_no_address_is_no_connection(url: str) -> None:
 
 
 @pytest.fixture
-async def door_at() -> AsyncIterator[Door]:
-    async with Door() as opened:
+async def origin() -> AsyncIterator[OriginServer]:
+    async with OriginServer() as opened:
         yield opened

@@ -17,14 +17,14 @@ from portico.egress.guard import Network
 from portico.egress.proxy import EgressProxy, HostPattern
 from portico.errors import Forbidden
 from portico.settings.settings import Settings
-from tests.portico.listeners import Door, Names
+from tests.portico.listeners import Names, OriginServer
 
 GetProxy = Callable[..., EgressProxy]
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[Door]:
-    async with Door() as opened:
+async def origin() -> AsyncIterator[OriginServer]:
+    async with OriginServer() as opened:
         yield opened
 
 
@@ -71,32 +71,32 @@ def status(answer: bytes) -> int:
 
 
 async def test_a_client_gets_through_to_what_was_granted_and_nowhere_else(
-    make_proxy: GetProxy, door: Door
+    make_proxy: GetProxy, origin: OriginServer
 ) -> None:
     names = Names(["127.0.0.1"])
-    proxy = make_proxy(f"good.example:{door.port}", names=names)
+    proxy = make_proxy(f"good.example:{origin.port}", names=names)
     async with (
-        proxy.grant([f"good.example:{door.port}"]) as url,
+        proxy.grant([f"good.example:{origin.port}"]) as url,
         httpx2.AsyncClient(proxy=url, trust_env=False) as client,
     ):
-        answer = await client.get(f"http://good.example:{door.port}/a?b=c", headers={"X-Mine": "1"})
+        answer = await client.get(f"http://good.example:{origin.port}/a?b=c", headers={"X-Mine": "1"})
         assert (answer.status_code, answer.text) == (200, "ok")
-        refused = await client.get(f"http://bad.example:{door.port}/")
+        refused = await client.get(f"http://bad.example:{origin.port}/")
         assert refused.status_code == 403
         assert "bad.example" in refused.text
-    assert len(door.visits) == 1
-    head = door.visits[0]
+    assert len(origin.visits) == 1
+    head = origin.visits[0]
     assert head.startswith("GET /a?b=c HTTP/1.1\r\n")
-    assert f"Host: good.example:{door.port}\r\n" in head
+    assert f"Host: good.example:{origin.port}\r\n" in head
     assert "x-mine: 1" in head.lower()
     assert "proxy-" not in head.lower()
     assert "connection: close" in head.lower()
 
 
-async def test_a_tunnel_carries_bytes_in_both_directions(make_proxy: GetProxy, door: Door) -> None:
-    proxy = make_proxy(f"127.0.0.1:{door.port}")
-    async with proxy.grant([f"127.0.0.1:{door.port}"]) as url:
-        answer = await connect(url, f"127.0.0.1:{door.port}", then=b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+async def test_a_tunnel_carries_bytes_in_both_directions(make_proxy: GetProxy, origin: OriginServer) -> None:
+    proxy = make_proxy(f"127.0.0.1:{origin.port}")
+    async with proxy.grant([f"127.0.0.1:{origin.port}"]) as url:
+        answer = await connect(url, f"127.0.0.1:{origin.port}", then=b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b"ok")
 
@@ -130,27 +130,29 @@ async def test_a_grant_for_any_host_is_still_none_for_inner_addresses(
         assert status(await say(url, plain.encode())) in (403, 502)
 
 
-async def test_a_name_that_changes_its_answer_gains_nothing(make_proxy: GetProxy, door: Door) -> None:
+async def test_a_name_that_changes_its_answer_gains_nothing(
+    make_proxy: GetProxy, origin: OriginServer
+) -> None:
     names = Names(["127.0.0.1"], ["93.184.216.34"])
     proxy = make_proxy(names=names)
-    async with proxy.grant([f"turns.example:{door.port}"]) as url:
-        assert status(await connect(url, f"turns.example:{door.port}")) == 403
+    async with proxy.grant([f"turns.example:{origin.port}"]) as url:
+        assert status(await connect(url, f"turns.example:{origin.port}")) == 403
         mixed = Names(["93.184.216.34", "127.0.0.1"])
-        async with make_proxy(names=mixed).grant([f"mixed.example:{door.port}"]) as other:
-            assert status(await connect(other, f"mixed.example:{door.port}")) == 403
-    assert names.asked == 1
-    assert door.visits == []
+        async with make_proxy(names=mixed).grant([f"mixed.example:{origin.port}"]) as other:
+            assert status(await connect(other, f"mixed.example:{origin.port}")) == 403
+    assert names.lookups == 1
+    assert origin.visits == []
 
 
 async def test_a_host_that_the_owner_named_is_not_thereby_allowed_at_home(
-    make_proxy: GetProxy, door: Door
+    make_proxy: GetProxy, origin: OriginServer
 ) -> None:
     """`hosts` says what may be reached; only `inner_hosts` takes the check of its address away."""
-    named = (f"named.example:{door.port}",)
+    named = (f"named.example:{origin.port}",)
     proxy = make_proxy(only=named, names=Names(["127.0.0.1"]))
     async with proxy.grant(named) as url:
         assert status(await connect(url, named[0])) == 403
-    assert door.visits == []
+    assert origin.visits == []
 
 
 @pytest.mark.parametrize(
@@ -185,20 +187,20 @@ def test_refuses_a_grant_for_what_is_no_host(wrong: str) -> None:
         HostPattern.of(wrong)
 
 
-async def test_local_mode_bounds_every_grant(make_proxy: GetProxy, door: Door) -> None:
-    proxy = make_proxy(f"127.0.0.1:{door.port}", only=("example.com",))
-    async with proxy.grant(["*", f"127.0.0.1:{door.port}"]) as url:
-        assert status(await connect(url, f"127.0.0.1:{door.port}")) == 403
-    assert door.visits == []
+async def test_local_mode_bounds_every_grant(make_proxy: GetProxy, origin: OriginServer) -> None:
+    proxy = make_proxy(f"127.0.0.1:{origin.port}", only=("example.com",))
+    async with proxy.grant(["*", f"127.0.0.1:{origin.port}"]) as url:
+        assert status(await connect(url, f"127.0.0.1:{origin.port}")) == 403
+    assert origin.visits == []
     settings = Settings(tools={"hosts": ["a.example"], "inner_hosts": ["b.example"]})
     bounded = proxy_module.egress_proxy(settings)
     assert [pattern.host for pattern in bounded._only or ()] == ["a.example", "b.example"]
     assert proxy_module.egress_proxy(settings.model_copy(update={"local_only": False}))._only is None
 
 
-async def test_needs_a_grant_that_is_still_held(make_proxy: GetProxy, door: Door) -> None:
-    proxy = make_proxy(f"127.0.0.1:{door.port}")
-    target = f"127.0.0.1:{door.port}"
+async def test_needs_a_grant_that_is_still_held(make_proxy: GetProxy, origin: OriginServer) -> None:
+    proxy = make_proxy(f"127.0.0.1:{origin.port}")
+    target = f"127.0.0.1:{origin.port}"
     async with proxy.grant([target]) as url, proxy.grant(["example.com"]) as other:
         for line in (b"", b"Proxy-Authorization: Basic !!\r\n", b"Proxy-Authorization: Bearer TOKEN\r\n"):
             answer = await say(url, f"CONNECT {target} HTTP/1.1\r\n".encode() + line + b"\r\n")
@@ -209,7 +211,7 @@ async def test_needs_a_grant_that_is_still_held(make_proxy: GetProxy, door: Door
         assert status(await say(url, f"CONNECT {target} HTTP/1.1\r\n".encode() + line + b"\r\n")) == 407
         assert status(await connect(other, target)) == 403
     assert status(await connect(url, target)) == 407
-    assert door.visits == []
+    assert origin.visits == []
 
 
 async def test_the_end_of_a_grant_cuts_what_is_still_connected(make_proxy: GetProxy) -> None:
@@ -284,15 +286,17 @@ async def test_refuses_what_could_be_read_in_two_ways(make_proxy: GetProxy, raw:
         assert status(await say(url, raw)) == 400
 
 
-async def test_the_host_header_is_the_address_that_was_checked(make_proxy: GetProxy, door: Door) -> None:
-    target = f"127.0.0.1:{door.port}"
+async def test_the_host_header_is_the_address_that_was_checked(
+    make_proxy: GetProxy, origin: OriginServer
+) -> None:
+    target = f"127.0.0.1:{origin.port}"
     raw = (
         f"GET http://{target}/ HTTP/1.1\r\nHost: inner.service\r\nConnection: X-Secret, content-length\r\n"
         "X-Secret: 1\r\nUpgrade: h2c\r\nContent-Length: 0\r\nProxy-Authorization: Basic TOKEN\r\n\r\n"
     )
     async with make_proxy(target).grant([target]) as url:
         assert status(await say(url, raw.encode())) == 200
-    head = door.visits[0].lower()
+    head = origin.visits[0].lower()
     assert f"host: {target}\r\n" in head
     assert "content-length: 0" in head
     for gone in ("inner.service", "x-secret", "upgrade", "proxy-authorization"):
@@ -363,9 +367,9 @@ async def test_one_tool_takes_no_more_than_its_share(
     server.close()
 
 
-async def test_a_redirect_is_a_new_question(make_proxy: GetProxy, door: Door) -> None:
-    target = f"127.0.0.1:{door.port}"
-    door.answer = (
+async def test_a_redirect_is_a_new_question(make_proxy: GetProxy, origin: OriginServer) -> None:
+    target = f"127.0.0.1:{origin.port}"
+    origin.answer = (
         b"HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/latest\r\ncontent-length: 0\r\n\r\n"
     )
     async with (
