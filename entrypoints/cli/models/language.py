@@ -154,7 +154,11 @@ async def _pull(home: Home, settings: Settings, place: str, name: str) -> tuple[
     what = wanted(place, name=name, home=home, settings=settings, secret=_secret(home))
     away = "" if Path(place).expanduser().is_dir() else ", because this command asks for it"
     say(f"models: {what.name} from {what.source.told}{away}")
-    return await pull(home, what, check=_check, progress=Progress())
+    progress = Progress()
+    try:
+        return await pull(home, what, check=_check, progress=progress)
+    finally:
+        progress.close()
 
 
 def _secret(home: Home) -> Any:
@@ -213,3 +217,8 @@ class Progress:
             return
         self._printed = percent
         typer.echo(f"models: {percent:3d} %  {done / MIB:.1f} of {total / MIB:.1f} MiB  {file}", err=True)
+
+    def close(self) -> None:
+        """Leave the terminal as it was, also after a failure."""
+        if self._bar is not None:
+            self._bar.close()
