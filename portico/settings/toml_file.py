@@ -35,11 +35,7 @@ def put_table_first(path: Path, parent: tuple[str, ...], name: str, values: Mapp
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's content; empty where there is no file. Raises `Misconfigured`."""
-    text = _read(path)
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise Misconfigured(f"{path} is not TOML: {error}") from None
+    return _parsed(path, _read(path))
 
 
 def with_keys(text: str, table: tuple[str, ...], values: Mapping[str, str]) -> str:
@@ -88,9 +84,8 @@ class _Section:
 
 
 def _lines(text: str) -> list[str]:
-    return re.findall(
-        r"[^\n]*\n|[^\n]+", text
-    )  # `splitlines` also splits at characters that strings may contain
+    """Not `splitlines`: that also splits at characters that strings may contain."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def _sections(lines: list[str]) -> list[_Section]:
@@ -178,14 +173,7 @@ def _appended(text: str, written: str) -> str:
 
 
 def _written(table: tuple[str, ...], values: Mapping[str, str]) -> str:
-    document = tomlkit.document()
-    here: Any = document
-    for number, step in enumerate(table):
-        here[step] = tomlkit.table(is_super_table=number < len(table) - 1)
-        here = here[step]
-    for key, value in values.items():
-        here[key] = value
-    return document.as_string()
+    return _edited("", table, values)
 
 
 def _table_of(content: dict[str, Any], table: tuple[str, ...]) -> dict[str, Any]:
@@ -221,7 +209,7 @@ def _edit(
     path: Path, change: Callable[[str], str], table: tuple[str, ...], values: Mapping[str, str]
 ) -> None:
     before = _read(path)
-    read_toml(path)
+    _parsed(path, before)
     try:
         after = change(before)
         if after != before:
@@ -244,3 +232,10 @@ def _read(path: Path) -> str:
         return ""
     except (OSError, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path} cannot be read: {error}") from None
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured(f"{path} is not TOML: {error}") from None
