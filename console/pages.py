@@ -31,6 +31,7 @@ PAGE_HEADERS = {
     "Cache-Control": "no-store",
 }
 """No inline code or style, no other hosts."""
+TEXTS = f"export const WORDS = {orjson.dumps(catalog.section('page')).decode()};\n"
 
 
 def mount(app: FastAPI) -> None:
@@ -52,9 +53,7 @@ async def _chat_page(request: Request) -> Response:
 
 async def _texts(_: Request) -> Response:
     """The page's section of the catalogue as a module."""
-    words = orjson.dumps(catalog.section("page")).decode()
-    headers = {"Cache-Control": REVALIDATE}
-    return Response(f"export const WORDS = {words};\n", media_type="text/javascript", headers=headers)
+    return Response(TEXTS, media_type="text/javascript", headers={"Cache-Control": REVALIDATE})
 
 
 async def _no_page(request: Request) -> Response:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
+from temporalio.client import Client
 
 from api.app import make_app
 from api.deps import AppDeps, WebhookDeps
@@ -64,7 +65,6 @@ async def make_edge(ground: Foundation) -> FastAPI:
     runtime = sdk_runtime(json_lines=settings.log.json_lines)
     temporal = await connect(ground.connections, ground.keyring, lazy=True, runtime=runtime)
     blobs = BlobStore(ground.connections, ground.keyring)
-    metrics = Metrics()
     intake = Intake(
         temporal,
         ground.keyring,
@@ -73,27 +73,36 @@ async def make_edge(ground: Foundation) -> FastAPI:
         split_queues=settings.temporal.split,
         traces=start_traces(settings, part="api"),
     )
-    limits = Limits(
-        failed_per_minute=settings.limits.failed_verifications_per_minute,
-        messages_per_minute=settings.limits.messages_per_minute,
-        invocations_per_minute=settings.limits.invocations_per_minute,
-    )
     webhook_deps = WebhookDeps(
         settings=settings,
         accounts=ground.accounts,
         intake=intake,
-        limits=limits,
-        metrics=metrics,
+        limits=Limits(
+            failed_per_minute=settings.limits.failed_verifications_per_minute,
+            messages_per_minute=settings.limits.messages_per_minute,
+            invocations_per_minute=settings.limits.invocations_per_minute,
+        ),
+        metrics=Metrics(),
     )
-    app_deps = AppDeps(
+    app_deps = _app_deps(ground, temporal, blobs, webhook_deps)
+    await ensure_first_owner(app_deps)
+    app = make_app(webhook_deps, app_deps, version=portico_version())
+    listening = Listening(ground.accounts, settings, intake, Leases(ground.database))
+    app.router.lifespan_context = _lifespan(app_deps, listening, ground.accounts)
+    pages.mount(app)
+    return app
+
+
+def _app_deps(ground: Foundation, temporal: Client, blobs: BlobStore, webhook_deps: WebhookDeps) -> AppDeps:
+    return AppDeps(
         home=ground.home,
-        settings=settings,
+        settings=ground.settings,
         keyring=ground.keyring,
         connections=ground.connections,
         temporal=temporal,
-        intake=intake,
-        limits=limits,
-        metrics=metrics,
+        intake=webhook_deps.intake,
+        limits=webhook_deps.limits,
+        metrics=webhook_deps.metrics,
         access=Access(ground.database),
         people=People(ground.database, ground.keyring),
         inbox=Inbox(ground.database),
@@ -107,19 +116,13 @@ async def make_edge(ground: Foundation) -> FastAPI:
         tools=ToolTable(ground.database),
         pins=McpPins(ground.database),
         artifacts=Artifacts(ground.database, blobs),
-        models=ModelOffers(ground.home, settings),
+        models=ModelOffers(ground.home, ground.settings),
         routes=model_routes(ground),
         encoder=LazyEncoder(ground.connections.triton),
         usage=ModelUsage(ground.database),
         route_health=RouteHealth(ground.database),
         data_classes=DataClasses(ground.database),
     )
-    await ensure_first_owner(app_deps)
-    app = make_app(webhook_deps, app_deps, version=portico_version())
-    listening = Listening(ground.accounts, settings, intake, Leases(ground.database))
-    app.router.lifespan_context = _lifespan(app_deps, listening, ground.accounts)
-    pages.mount(app)
-    return app
 
 
 def _lifespan(deps: AppDeps, listening: Listening, accounts: Accounts):  # type: ignore[no-untyped-def]

