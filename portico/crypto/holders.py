@@ -62,9 +62,7 @@ class KeyringFollower:
             holder = Holder(self._part, os.getpid(), _started(os.getpid()), key_ids)
             write_private(self._path, json.dumps(asdict(holder)), durable=False)
             self._recorded = key_ids
-        except (
-            OSError
-        ) as error:  # a full disk must not end the process; a rotation waits until it is recorded
+        except OSError as error:  # a full disk must not end the process; a rotation waits for the record
             log.warning("keyring.not_recorded", cause=str(error))
 
 

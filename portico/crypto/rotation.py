@@ -28,7 +28,6 @@ from portico.crypto.keyring import (
     WrongMasterKey,
     as_file,
     current_ids,
-    load_master_key,
     master_key_file,
     new_key,
     read_entries,
@@ -243,22 +242,6 @@ def _next_only(entry: Entry, now: int) -> Entry:
     kept = {name: value for name, value in entry.items() if name != NEXT_WRAP}
     made_at = entry.get("made_at") or entry.get("wrapped_at") or now
     return kept | {"wrapped": entry[NEXT_WRAP], "wrapped_at": now, "made_at": made_at}
-
-
-def rotate_master_key(home: Home, *, new: bytes) -> None:
-    """All of a rotation of the master key of a home, where no process has to be waited for."""
-    stored = stored_in(home)
-    with rotation_lock(stored.keyring.parent):
-        new = begin_master_rotation(stored, current=load_master_key(home), new=new)
-        replace_master_file(stored)
-        end_master_rotation(stored, master=new)
-
-
-def add_data_key(home: Home, purpose: str) -> None:
-    """A new current key in one step, for a home that no process uses."""
-    stored = stored_in(home)
-    with rotation_lock(stored.keyring.parent):
-        make_current(stored, announce_key(stored, purpose, master=load_master_key(home)).id)
 
 
 # --- files ---------------------------------------------------------------------------------------------

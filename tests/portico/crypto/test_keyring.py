@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from portico.crypto import rotation
 from portico.crypto.keyring import PURPOSES, DataKey, WrongMasterKey, load_master_key, open_keyring
-from portico.crypto.rotation import add_data_key, rotate_master_key
 from portico.crypto.sealing import seal, seal_public_key, unseal
 from portico.errors import Misconfigured
 from portico.private_files import write_private
 from portico.settings.home import Home
+from tests.portico.crypto.rotated import add_data_key, rotate_master_key
 
 KEY = DataKey(id="p1", purpose="payload", secret=bytes(range(32)))
 OTHER = DataKey(id="p2", purpose="payload", secret=bytes(32))

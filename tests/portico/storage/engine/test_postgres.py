@@ -18,7 +18,6 @@ from pydantic import SecretStr
 from channels.base import Rates
 from portico.contracts.messages import ConversationRef
 from portico.crypto.keyring import Keyring, open_keyring
-from portico.crypto.rotation import add_data_key
 from portico.errors import Misconfigured, Unavailable
 from portico.settings.home import Home
 from portico.settings.servers import DatabaseSettings
@@ -35,6 +34,7 @@ from portico.storage.outbox import Outbox
 from portico.storage.outbox_rows import NewRow
 from portico.storage.people import People
 from portico.storage.secrets import SecretStore
+from tests.portico.crypto.rotated import add_data_key
 from tests.portico.storage.support import MASTER
 from tests.postgres import PostgresServer, running_postgres
 

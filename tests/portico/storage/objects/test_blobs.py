@@ -10,10 +10,10 @@ import pytest
 
 from portico.contracts.messages import BlobRef
 from portico.crypto.keyring import Keyring, open_keyring
-from portico.crypto.rotation import add_data_key
 from portico.errors import Misconfigured, NotFound, Unavailable, Unreadable
 from portico.settings.home import Home
 from portico.storage.objects.blobs import BlobStore
+from tests.portico.crypto.rotated import add_data_key
 from tests.portico.servers import connections, s3_server
 from tests.portico.storage.support import MASTER
 
