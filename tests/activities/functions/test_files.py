@@ -185,7 +185,16 @@ def test_believes_no_archive_its_own_sizes() -> None:
         list(entries(bytes(data)))
 
 
-@pytest.mark.parametrize("data", [b"", b"PK", b"no archive at all", packed(("a", b"x" * 1000))[:-30]])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"PK", b"no archive at all", packed(("a", b"x" * 1000))[:-30]],
+    ids=[
+        "empty",
+        "two bytes",
+        "text",
+        "cut off",
+    ],  # an archive's bytes hold the time: another name in each process
+)
 def test_says_that_an_archive_is_damaged(
     context: ToolContext, workspace: MemoryWorkspace, data: bytes
 ) -> None:
