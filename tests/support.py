@@ -16,8 +16,9 @@ from typing import Any, Self
 
 from operations.embedded.context import StackContext
 from operations.embedded.parts import PARTS
-from operations.embedded.process import ProcessIdentity, spawn
+from operations.embedded.process import spawn
 from operations.embedded.state import Registry, load_credentials
+from portico.processes import ProcessIdentity
 from portico.settings.home import Home
 from portico.settings.load import load_settings
 from portico.settings.settings import Settings

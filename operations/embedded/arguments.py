@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ARG_START, ARG_END = 45, 46  # proc(5): fields 48 and 49 of stat, counted behind the name
+from portico.processes import stat_fields
+
+ARG_START, ARG_END = 45, 46  # of stat_fields
 
 
 def hide_argument(pid: int, secret: str) -> bool:
@@ -20,7 +22,7 @@ def hide_argument(pid: int, secret: str) -> bool:
     hidden = words.replace(secret.encode(), b"*" * len(secret.encode()))
     if hidden == words:
         return True
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = stat_fields(pid)
     start, end = int(fields[ARG_START]), int(fields[ARG_END])
     try:
         with Path(f"/proc/{pid}/mem").open("r+b", buffering=0) as memory:

@@ -11,35 +11,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from portico.processes import SESSION, ProcessIdentity, boot_id, running_fields
 
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
-STATE, GROUP, SESSION, STARTED = 0, 2, 3, 19  # fields of /proc/PID/stat after the name
-
-
-@dataclass(frozen=True)
-class ProcessIdentity:
-    """Tells one process from any other that has or had its id."""
-
-    pid: int
-    started: int
-    boot: str
-
-    @classmethod
-    def of(cls, pid: int) -> ProcessIdentity | None:
-        """Nothing where no such process runs (a zombie does not)."""
-        fields = _stat(pid)
-        return cls(pid, int(fields[STARTED]), boot_id()) if fields and fields[STATE] != "Z" else None
-
-    @property
-    def alive(self) -> bool:
-        return ProcessIdentity.of(self.pid) == self
-
-
-def boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def spawn(
@@ -71,8 +48,8 @@ def spawn(
 
 def members(session: int) -> list[int]:
     """Every process of the session, the leader included, zombies not."""
-    found = ((pid, _stat(pid)) for pid in _pids())
-    return [pid for pid, stat in found if stat and int(stat[SESSION]) == session and stat[STATE] != "Z"]
+    found = ((pid, running_fields(pid)) for pid in _pids())
+    return [pid for pid, fields in found if fields and int(fields[SESSION]) == session]
 
 
 def signal_session(session: int, number: int) -> None:
@@ -113,11 +90,3 @@ def wait_gone(session: int, *, timeout_s: float) -> bool:
 
 def _pids() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
-
-
-def _stat(pid: int) -> list[str] | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return text.rpartition(")")[2].split()

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from operations.embedded.context import StackContext
 from operations.embedded.parts import Part
-from operations.embedded.process import ProcessIdentity, members, signal_session, spawn
+from operations.embedded.process import members, signal_session, spawn
 from operations.setup.binaries import CHECKOUT
 from portico.errors import PorticoError
+from portico.processes import ProcessIdentity
 
 Report = Callable[[str, str], None]  # name of the part, what happened
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
 
-from operations.embedded.process import ProcessIdentity
 from portico.errors import Misconfigured
 from portico.private_files import write_private
+from portico.processes import ProcessIdentity
 from portico.settings.connections import read_state
 from portico.settings.home import Home
 

@@ -12,11 +12,10 @@ from pathlib import Path
 from portico.crypto.keyring import RELOAD_S, Keyring
 from portico.logs import logger
 from portico.private_files import write_private
+from portico.processes import ProcessIdentity
 from portico.settings.home import Home
 
 CHECK_S = RELOAD_S - 1
-STATE, STARTED = 0, 19
-"""Fields of /proc/PID/stat after the name; the start time is in clock ticks since boot."""
 
 log = logger("keyring")
 
@@ -27,7 +26,6 @@ class Holder:
 
     part: str
     pid: int
-    started: str
     key_ids: tuple[str, ...]
 
 
@@ -59,8 +57,8 @@ class KeyringFollower:
         if key_ids == self._recorded:
             return
         try:
-            holder = Holder(self._part, os.getpid(), _started(os.getpid()), key_ids)
-            write_private(self._path, json.dumps(asdict(holder)), durable=False)
+            record = {"part": self._part, **asdict(ProcessIdentity.own()), "key_ids": key_ids}
+            write_private(self._path, json.dumps(record), durable=False)
             self._recorded = key_ids
         except OSError as error:  # a full disk must not end the process; a rotation waits for the record
             log.warning("keyring.not_recorded", cause=str(error))
@@ -72,8 +70,9 @@ def holders(home: Home) -> list[Holder]:
     for path in sorted(_folder(home).glob("*.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):
             record = json.loads(path.read_bytes())
-            holder = Holder(record["part"], record["pid"], record["started"], tuple(record["key_ids"]))
-            if _started(holder.pid) == holder.started:
+            process = ProcessIdentity(record["pid"], record["started"], record["boot"])
+            holder = Holder(record["part"], process.pid, tuple(record["key_ids"]))
+            if process.alive:
                 running.append(holder)
             else:
                 path.unlink()
@@ -82,12 +81,3 @@ def holders(home: Home) -> list[Holder]:
 
 def _folder(home: Home) -> Path:
     return home.run / "keyring"
-
-
-def _started(pid: int) -> str:
-    """Empty where no such process runs (a zombie does not)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[STATE] == "Z" else fields[STARTED]

@@ -8,6 +8,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+from portico.processes import PARENT, SESSION, running_fields
+
 END_S = 5.0
 ROUNDS = 20
 
@@ -53,12 +55,8 @@ def _pids() -> list[int]:
 
 
 def _parent_and_session(pid: int) -> tuple[int, int] | None:
-    """Zombies are left out: nothing is to be ended there."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return None if fields[0] == "Z" else (int(fields[1]), int(fields[3]))
+    fields = running_fields(pid)
+    return (int(fields[PARENT]), int(fields[SESSION])) if fields else None
 
 
 def own_tasks() -> int:

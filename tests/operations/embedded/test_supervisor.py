@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from operations.embedded.process import ProcessIdentity, members
+from operations.embedded.process import members
 from operations.embedded.state import Registry, SupervisorLock
+from portico.processes import ProcessIdentity
 from tests.conftest import MakeStack
 from tests.support import RunningStack, StartFailed, until
 
